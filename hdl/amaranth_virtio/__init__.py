@@ -1,0 +1,1 @@
+"""Virtio PCI Express endpoint in Amaranth."""

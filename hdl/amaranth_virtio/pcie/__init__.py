@@ -1,0 +1,1 @@
+"""The PCI Express function: routing, configuration space, BAR accesses, MSI-X."""

@@ -1,0 +1,1 @@
+"""Register front ends of the device core."""

@@ -1,0 +1,1 @@
+"""The virtqueue engine: rings in host memory become chain streams."""
