@@ -1,0 +1,1 @@
+"""Executable reference: rings, PCI function, device types.  Independent of the gateware."""

@@ -1,0 +1,1 @@
+"""How things are run: builds, simulations, command line."""

@@ -1,0 +1,1 @@
+"""Verification kit for virtio PCI devices: driver, host backends, checkers, test list."""

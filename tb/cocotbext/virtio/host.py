@@ -1,0 +1,73 @@
+"""The one thing the driver knows about where it runs."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+from .memory import HostMemory
+
+__all__ = ["BusError", "Host", "HostTimeout"]
+
+
+class BusError(Exception):
+    """A request to the device did not complete with success.
+
+    ``status`` is the completion status: ``"UR"`` (unsupported request), ``"CA"`` (completer abort),
+    ``"RRS"`` (request retry status, configuration only) or ``"timeout"``.
+    """
+
+    def __init__(self, status: str, what: str):
+        self.status = status
+        super().__init__(f"{what} ended with {status}")
+
+
+class HostTimeout(Exception):
+    """What was waited for did not happen in time."""
+
+
+class Host(ABC):
+    """A PCI function below this host: configuration, BARs, memory, interrupts, time.
+
+    The function has been enumerated: its BARs have addresses, memory space and bus mastering are
+    enabled. Coroutines throughout, so that one driver runs everywhere.
+    """
+
+    memory: HostMemory
+
+    @abstractmethod
+    async def config_read(self, offset: int, size: int) -> int:
+        """Read ``size`` (1, 2, 4) bytes of configuration space, naturally aligned; :class:`BusError`."""
+
+    @abstractmethod
+    async def config_write(self, offset: int, size: int, value: int) -> None:
+        """Write ``size`` (1, 2, 4) bytes of configuration space, naturally aligned; :class:`BusError`."""
+
+    @abstractmethod
+    async def bar_read(self, bar: int, offset: int, size: int) -> int:
+        """Read ``size`` (1, 2, 4, 8) bytes of a memory BAR in one request; :class:`BusError`."""
+
+    @abstractmethod
+    async def bar_write(self, bar: int, offset: int, size: int, value: int) -> None:
+        """Write ``size`` (1, 2, 4, 8) bytes of a memory BAR in one request; posted."""
+
+    @abstractmethod
+    def msix_message(self, vector: int) -> tuple[int, int]:
+        """Address and data to program into MSI-X table entry ``vector`` (0 to 31)."""
+
+    @abstractmethod
+    def interrupts(self, vector: int) -> int:
+        """How many messages of ``vector`` have arrived since the start."""
+
+    @abstractmethod
+    async def until(self, condition: Callable[[], bool], *, timeout_ns: int = 1_000_000) -> None:
+        """Return as soon as ``condition()`` holds; it is looked at whenever the device wrote to host memory.
+
+        :class:`HostTimeout` after ``timeout_ns``.
+        """
+
+    @abstractmethod
+    async def sleep(self, ns: int) -> None:
+        """Let ``ns`` of the device's time pass."""
+
+    @abstractmethod
+    def now_ns(self) -> int:
+        """The device's time."""
