@@ -42,7 +42,8 @@ class Violation:
     write: bool
 
     def __str__(self) -> str:
-        return f"device {'wrote' if self.write else 'read'} {self.length} bytes at {self.address:#x}, not exposed"
+        verb = "wrote" if self.write else "read"
+        return f"device {verb} {self.length} bytes at {self.address:#x}, which the driver did not expose"
 
 
 @dataclass
