@@ -17,7 +17,7 @@ __all__ = ["field_offset", "pack", "size", "unpack"]
 
 
 @cache
-def _layout(layout: Any) -> data.Layout:
+def _layout(layout: Any) -> Any:
     found = layout if isinstance(layout, data.Layout) else layout.as_shape()
     if Shape.cast(found).width % 8:
         raise TypeError(f"{layout!r} is {Shape.cast(found).width} bits wide, not a whole number of bytes")
@@ -37,11 +37,14 @@ def field_offset(layout: Any, name: str) -> int:
     return bit // 8
 
 
+def _inner(shape: Any) -> Any:
+    """The layout behind a Struct class; any other shape unchanged."""
+    inner = shape.as_shape() if hasattr(shape, "as_shape") else shape
+    return inner if isinstance(inner, data.Layout) else shape
+
+
 def _to_int(shape: Any, value: Any, where: str) -> int:
-    if not isinstance(shape, data.Layout) and hasattr(shape, "as_shape"):
-        inner = shape.as_shape()
-        if isinstance(inner, data.Layout):
-            shape = inner
+    shape = _inner(shape)
     if isinstance(shape, data.ArrayLayout):
         width, length = Shape.cast(shape.elem_shape).width, shape.length
         if len(value) != length:
@@ -51,11 +54,12 @@ def _to_int(shape: Any, value: Any, where: str) -> int:
         )
     if isinstance(shape, data.Layout):
         fields = value if isinstance(value, Mapping) else vars(value)
-        known = {name for name, _ in shape}
+        members: Any = shape  # iterating a layout gives names and fields
+        known = {name for name, _ in members}
         if unknown := set(fields) - known:
             raise ValueError(f"{where} has no field {sorted(unknown)[0]!r}")
         total = 0
-        for name, field in shape:
+        for name, field in members:
             if name in fields:
                 total |= _to_int(field.shape, fields[name], f"{where}.{name}") << field.offset
         return total
@@ -66,20 +70,18 @@ def _to_int(shape: Any, value: Any, where: str) -> int:
 
 
 def _from_int(shape: Any, bits: int) -> Any:
-    if not isinstance(shape, data.Layout) and hasattr(shape, "as_shape"):
-        inner = shape.as_shape()
-        if isinstance(inner, data.Layout):
-            shape = inner
+    shape = _inner(shape)
     if isinstance(shape, data.ArrayLayout):
         width = Shape.cast(shape.elem_shape).width
         return [
             _from_int(shape.elem_shape, bits >> (width * i) & ((1 << width) - 1)) for i in range(shape.length)
         ]
     if isinstance(shape, data.Layout):
+        fields: Any = shape  # iterating a layout gives names and fields
         return SimpleNamespace(
             **{
                 name: _from_int(field.shape, bits >> field.offset & ((1 << field.width) - 1))
-                for name, field in shape
+                for name, field in fields
             }
         )
     return bits
