@@ -1,0 +1,181 @@
+"""Cases, what they run on, and how one is run.
+
+A case is a coroutine function ``async def a_sentence(bench)`` in a module of this package. It may use
+nothing but the bench; whatever state it leaves the device in, the next case starts from a reset.
+"""
+
+import importlib
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from virtio_models.disk import Disk
+from virtio_models.entropy import EntropySource
+
+from ..driver import VirtioDevice, probe
+from ..host import Host
+
+__all__ = ["Bench", "Case", "CaseFailure", "Checker", "case", "cases", "run_case"]
+
+#: Modules of this package that hold cases, in the order in which they run.
+MODULES = ("pci", "common", "msix", "split", "rng", "blk")
+
+
+class CaseFailure(AssertionError):
+    """A case ran through, but a checker or the memory found something."""
+
+
+class Checker(Protocol):
+    """A passive monitor; ``findings`` are sentences, one per broken rule, appended as they happen."""
+
+    findings: list[str]
+
+
+@dataclass
+class Bench:
+    """What a case runs on.
+
+    Parameters
+    ----------
+    host
+        The device is below it, enumerated.
+    device
+        ``"rng"`` or ``"blk"``.
+    backend
+        Name of the backend, ``"model"`` or ``"cocotb"``.
+    queue_size
+        Largest queue size the device offers.
+    disk, entropy
+        What is behind the device; that of the other device type is unused.
+    width
+        Data path in bits, for the report.
+    read_only
+        Whether the block device offers VIRTIO_BLK_F_RO.
+    seed
+        For everything random.
+    checkers
+        Watch the device; looked at after every case.
+    """
+
+    host: Host
+    device: str
+    backend: str
+    queue_size: int
+    disk: Disk
+    entropy: EntropySource
+    width: int = 0
+    read_only: bool = False
+    seed: int = 0
+    checkers: list[Checker] = field(default_factory=list)
+    rng: random.Random = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.rng = random.Random(self.seed)
+
+    async def probe(self) -> VirtioDevice:
+        """The device, found and known, but not yet initialised."""
+        return await probe(self.host, rng=self.rng)
+
+    async def start(self, **options: object) -> VirtioDevice:
+        """The device up to DRIVER_OK; ``options`` are those of :meth:`VirtioDevice.start`."""
+        device = await self.probe()
+        await device.start(**options)  # type: ignore[arg-type]
+        return device
+
+
+@dataclass(frozen=True)
+class Case:
+    """One entry of the test list.
+
+    Attributes
+    ----------
+    name
+        ``module.function``.
+    run
+        The coroutine function.
+    devices
+        Device types it runs on.
+    proves
+        Requirement ids, the part before the text in the requirements list.
+    traps
+        Numbers of the known hardware traps that it covers.
+    profile
+        ``"default"``, or ``"read_only"`` for a block device that offers VIRTIO_BLK_F_RO.
+    backends
+        Where it runs; empty for everywhere.
+    """
+
+    name: str
+    run: Callable[[Bench], Awaitable[None]]
+    devices: tuple[str, ...]
+    proves: tuple[str, ...]
+    traps: tuple[int, ...]
+    profile: str
+    backends: tuple[str, ...]
+
+
+_registered: dict[str, Case] = {}
+
+
+def case(
+    *,
+    devices: Sequence[str] = ("rng", "blk"),
+    proves: Sequence[str] = (),
+    traps: Sequence[int] = (),
+    profile: str = "default",
+    backends: Sequence[str] = (),
+) -> Callable[[Callable[[Bench], Awaitable[None]]], Callable[[Bench], Awaitable[None]]]:
+    """Put a coroutine function on the test list; see :class:`Case`."""
+
+    def register(run: Callable[[Bench], Awaitable[None]]) -> Callable[[Bench], Awaitable[None]]:
+        name = f"{run.__module__.rpartition('.')[2]}.{getattr(run, '__name__', 'case')}"
+        if name in _registered:
+            raise ValueError(f"there are two cases {name!r}")
+        _registered[name] = Case(
+            name, run, tuple(devices), tuple(proves), tuple(traps), profile, tuple(backends)
+        )
+        return run
+
+    return register
+
+
+def cases(device: str, *, profile: str = "default", backend: str | None = None) -> list[Case]:
+    """The cases for a device type and profile, in order; with ``backend``, only those that run there."""
+    for module in MODULES:
+        importlib.import_module(f".{module}", __package__)
+    return [
+        entry
+        for entry in _registered.values()
+        if device in entry.devices
+        and entry.profile == profile
+        and (backend is None or not entry.backends or backend in entry.backends)
+    ]
+
+
+async def run_case(entry: Case, bench: Bench) -> None:
+    """Run one case from a reset device; :class:`AssertionError` and others where it fails.
+
+    The random numbers depend on the bench's seed and the case's name only, not on what ran before.
+    """
+    bench.rng = random.Random(f"{bench.seed} {entry.name}")
+    bench.disk.heal()
+    bench.entropy.heal()
+    await _quiesce(bench)
+    bench.host.memory.violations.clear()
+    seen = [len(checker.findings) for checker in bench.checkers]
+    await entry.run(bench)
+    await _quiesce(bench)
+    found = [
+        text for checker, old in zip(bench.checkers, seen, strict=True) for text in checker.findings[old:]
+    ]
+    found += map(str, bench.host.memory.violations)
+    bench.host.memory.violations.clear()
+    if found:
+        raise CaseFailure("; ".join(found))
+
+
+async def _quiesce(bench: Bench) -> None:
+    """Reset the device; what the driver had exposed is taken back only then."""
+    await (await bench.probe()).reset()
+    bench.host.memory.grants.clear()
