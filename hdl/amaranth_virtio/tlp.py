@@ -3,9 +3,16 @@
 from amaranth.lib import data, stream
 from virtio_spec.tlp import TlpHeader
 
-__all__ = ["WIDTHS", "RawSignature", "TlpSignature", "raw_layout", "tlp_layout"]
+__all__ = ["WIDTHS", "RawSignature", "TlpSignature", "check_width", "raw_layout", "tlp_layout"]
 
 WIDTHS = (64, 128, 256, 512)
+
+
+def check_width(width: int) -> int:
+    """Return ``width`` if it is one of :data:`WIDTHS`, else raise a ``ValueError``."""
+    if width not in WIDTHS:
+        raise ValueError(f"width must be one of {', '.join(map(str, WIDTHS))}, not {width!r}")
+    return width
 
 
 def tlp_layout(width: int) -> data.StructLayout:

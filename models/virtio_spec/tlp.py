@@ -16,6 +16,7 @@ __all__ = [
     "Fmt",
     "Memory32Header",
     "Memory64Header",
+    "MessageCode",
     "MessageHeader",
     "TlpHeader",
     "TlpType",
@@ -56,6 +57,23 @@ class CompletionStatus(enum.IntEnum):
     UNSUPPORTED_REQUEST = 1
     REQUEST_RETRY = 2
     COMPLETER_ABORT = 4
+
+
+class MessageCode(enum.IntEnum):
+    """Message codes that an endpoint is sent and takes without an error.  [§2.2.8]"""
+
+    UNLOCK = 0x00
+    PM_ACTIVE_STATE_NAK = 0x14
+    PME_TURN_OFF = 0x19
+    IGNORED_40 = 0x40
+    IGNORED_41 = 0x41
+    IGNORED_43 = 0x43
+    IGNORED_44 = 0x44
+    IGNORED_45 = 0x45
+    IGNORED_47 = 0x47
+    IGNORED_48 = 0x48
+    SET_SLOT_POWER_LIMIT = 0x50
+    VENDOR_DEFINED_1 = 0x7F
 
 
 class _Common(data.Struct):

@@ -1,0 +1,118 @@
+"""Base address registers: what a function has, and which one an address belongs to."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from amaranth.hdl import Module
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["Bar", "BarDecoder", "BarSettings", "check_bars"]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A memory BAR.  [PCIe base 5.0 §7.5.1.2.1]
+
+    Parameters
+    ----------
+    index
+        Number of the BAR, 0 to 5; a wide one also takes the next.
+    size
+        Bytes: a power of two from 128 (the least a memory BAR may ask for) to 64 KiB (what the
+        register bus addresses).
+    wide
+        64-bit address.
+    prefetchable
+        Reads have no side effects, and writes may be merged.
+    """
+
+    index: int
+    size: int
+    wide: bool = False
+    prefetchable: bool = False
+
+    def __post_init__(self) -> None:
+        if self.index not in range(6):
+            raise ValueError(f"a BAR has an index from 0 to 5, not {self.index!r}")
+        if self.wide and self.index == 5:
+            raise ValueError("a 64-bit BAR takes two registers, so it cannot be BAR 5")
+        if self.size not in (1 << n for n in range(7, 17)):
+            raise ValueError(f"a BAR's size is a power of two from 128 to 65536, not {self.size!r}")
+
+
+def check_bars(bars: Sequence[Bar]) -> tuple[Bar, ...]:
+    """Return ``bars`` as a tuple; registers claimed twice are a ``ValueError``."""
+    claimed: set[int] = set()
+    for bar in bars:
+        registers = {bar.index, bar.index + 1} if bar.wide else {bar.index}
+        if claimed & registers:
+            raise ValueError(f"BAR {min(claimed & registers)} is used twice")
+        claimed |= registers
+    return tuple(bars)
+
+
+def BarSettings(bars: Sequence[Bar]) -> data.StructLayout:  # noqa: N802  it stands for a class
+    """What configuration space says about the BARs.
+
+    ``memory_enable``
+        Memory Space Enable of the command register.
+    ``base``
+        Base address of each BAR, in the order of ``bars``; bits below the BAR's size do not count,
+        and neither do bits 63:32 of a 32-bit BAR.
+    """
+    return data.StructLayout({"memory_enable": 1, "base": data.ArrayLayout(64, len(bars))})
+
+
+class BarDecoder(wiring.Component):
+    """Find the BAR that an address belongs to; combinational.
+
+    Parameters
+    ----------
+    bars : sequence of :class:`Bar`
+        The function's BARs.
+
+    Members
+    -------
+    settings : :py:`In(BarSettings(bars))`
+        Where they are.
+    address : :py:`In(64)`
+        Byte address of a memory request.
+    hit : :py:`Out(1)`
+        Memory space is enabled and the address lies in a BAR; the other outputs hold only then.
+    bar : :py:`Out(3)`
+        Index of that BAR.
+    offset : :py:`Out(16)`
+        Byte offset inside it.
+    limit : :py:`Out(16)`
+        Offset of its last byte.
+    """
+
+    def __init__(self, *, bars: Sequence[Bar]):
+        self.bars = check_bars(bars)
+        super().__init__(
+            {
+                "settings": In(BarSettings(self.bars)),
+                "address": In(64),
+                "hit": Out(1),
+                "bar": Out(3),
+                "offset": Out(16),
+                "limit": Out(16),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        for bar, base in zip(self.bars, self.settings.base, strict=True):
+            low = bar.size.bit_length() - 1
+            match = self.address[low:32] == base[low:32]
+            # A 32-bit BAR sits below 4 GiB: the same low bits further up are another address.
+            upper = self.address[32:] == (base[32:] if bar.wide else 0)
+            with m.If(self.settings.memory_enable & match & upper):
+                m.d.comb += [
+                    self.hit.eq(1),
+                    self.bar.eq(bar.index),
+                    self.offset.eq(self.address[:low]),
+                    self.limit.eq(bar.size - 1),
+                ]
+        return m
