@@ -13,7 +13,7 @@ from typing import Any
 from amaranth.hdl import Shape
 from amaranth.lib import data
 
-__all__ = ["field_offset", "pack", "size", "unpack"]
+__all__ = ["field_offset", "field_size", "pack", "size", "unpack"]
 
 
 @cache
@@ -41,6 +41,14 @@ def _inner(shape: Any) -> Any:
     """The layout behind a Struct class; any other shape unchanged."""
     inner = shape.as_shape() if hasattr(shape, "as_shape") else shape
     return inner if isinstance(inner, data.Layout) else shape
+
+
+def field_size(layout: Any, name: str) -> int:
+    """Size in bytes of field ``name``; a field that ends inside a byte is a ``ValueError``."""
+    width = _layout(layout)[name].width
+    if width % 8:
+        raise ValueError(f"field {name!r} is {width} bits wide, not a whole number of bytes")
+    return width // 8
 
 
 def _to_int(shape: Any, value: Any, where: str) -> int:

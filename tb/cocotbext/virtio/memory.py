@@ -165,10 +165,18 @@ class HostMemory:
         """Take a grant back."""
         self.grants.remove(grant)
 
+    def forget(self) -> None:
+        """Take all grants back and free all buffers: the device has been reset."""
+        self.grants.clear()
+        for arena in self.arenas:
+            arena.free = [(0, len(arena.store))]
+
     @contextmanager
-    def granted(self, address: int, length: int, **access: bool) -> Iterator[Grant]:
+    def granted(
+        self, address: int, length: int, *, readable: bool = False, writable: bool = False, label: str = ""
+    ) -> Iterator[Grant]:
         """Expose memory for the length of a block."""
-        grant = self.grant(address, length, **access)
+        grant = self.grant(address, length, readable=readable, writable=writable, label=label)
         try:
             yield grant
         finally:

@@ -176,6 +176,6 @@ async def run_case(entry: Case, bench: Bench) -> None:
 
 
 async def _quiesce(bench: Bench) -> None:
-    """Reset the device; what the driver had exposed is taken back only then."""
+    """Reset the device; what the driver had allocated and exposed is taken back only then."""
     await (await bench.probe()).reset()
-    bench.host.memory.grants.clear()
+    bench.host.memory.forget()

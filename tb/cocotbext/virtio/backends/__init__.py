@@ -1,0 +1,1 @@
+"""Hosts: where a device is reached."""

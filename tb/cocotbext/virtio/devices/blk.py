@@ -1,0 +1,137 @@
+"""Front end of a block device.  [virtio 1.4 §5.2]"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from virtio_spec import wire
+from virtio_spec.blk import ID_BYTES, SECTOR_BYTES, BlkConfig, BlkReqHeader, BlkReqType, BlkStatus
+
+from ..driver import Request, VirtioDevice
+from ..transport import DriverError
+
+__all__ = ["BlkError", "BlkRequest", "VirtioBlk", "cut"]
+
+
+class BlkError(Exception):
+    """The device ended a request with a status other than OK."""
+
+    def __init__(self, status: int):
+        self.status = status
+        super().__init__(f"status {status}")
+
+
+@dataclass
+class BlkRequest:
+    """A block request that was handed to the device."""
+
+    request: Request
+
+    @property
+    def done(self) -> bool:
+        """Whether the device has returned it."""
+        return self.request.done
+
+    @property
+    def status(self) -> int:
+        """The last writable byte; :class:`DriverError` if the used length does not cover it."""
+        if self.request.used != len(self.request.content):
+            raise DriverError(
+                f"used length {self.request.used} does not cover the status of a request with "
+                f"{len(self.request.content)} writable bytes"
+            )
+        return self.request.content[-1]
+
+    @property
+    def data(self) -> bytes:
+        """The writable bytes before the status."""
+        return self.request.content[:-1]
+
+    def result(self) -> bytes:
+        """The data; :class:`BlkError` unless the status is OK."""
+        if self.status != BlkStatus.OK:
+            raise BlkError(self.status)
+        return self.data
+
+
+def cut(total: int, points: Sequence[int]) -> list[int]:
+    """Lengths of the pieces of ``total`` bytes cut at ``points``; points outside of it do not cut."""
+    edges = [0, *sorted({point for point in points if 0 < point < total}), total]
+    return [end - start for start, end in zip(edges, edges[1:], strict=False) if end > start]
+
+
+class VirtioBlk:
+    """Requests on queue 0 of a device at DRIVER_OK.
+
+    Parameters
+    ----------
+    device
+        The device.
+    """
+
+    QUEUE = 0
+
+    def __init__(self, device: VirtioDevice):
+        self.device = device
+
+    async def capacity(self) -> int:
+        """Sectors."""
+        return (await self.device.transport.config(BlkConfig, "capacity")).capacity
+
+    def prepare(
+        self,
+        type: int,
+        sector: int = 0,
+        data: bytes = b"",
+        room: int = 0,
+        *,
+        framing: tuple[Sequence[int], Sequence[int]] | None = None,
+    ) -> BlkRequest:
+        """Make a request available without a kick.
+
+        ``room`` writable bytes precede the status. Header and data, and room and status, are buffers
+        of their own; with ``framing`` the readable and the writable bytes are cut at those points
+        instead, wherever that is.
+        """
+        header = wire.pack(BlkReqHeader, type=type, sector=sector)
+        if framing is None:
+            framing = ((len(header),), (room,))
+        readable, position = [], 0
+        for length in cut(len(header) + len(data), framing[0]):
+            readable.append((header + data)[position : position + length])
+            position += length
+        return BlkRequest(self.device.prepare(self.QUEUE, readable, cut(room + 1, framing[1])))
+
+    async def request(
+        self,
+        type: int,
+        sector: int = 0,
+        data: bytes = b"",
+        room: int = 0,
+        *,
+        framing: tuple[Sequence[int], Sequence[int]] | None = None,
+    ) -> BlkRequest:
+        """:meth:`prepare`, kick, and wait for the end, whatever the status."""
+        prepared = self.prepare(type, sector, data, room, framing=framing)
+        await self.device.kick(self.QUEUE)
+        await self.wait(prepared)
+        return prepared
+
+    async def wait(self, *requests: BlkRequest, timeout_ns: int = 200_000) -> None:
+        """Until these have come back."""
+        await self.device.wait(*(r.request for r in requests), queue=self.QUEUE, timeout_ns=timeout_ns)
+
+    async def read(self, sector: int, count: int) -> bytes:
+        """``count`` sectors; :class:`BlkError`."""
+        return (await self.request(BlkReqType.IN, sector, room=count * SECTOR_BYTES)).result()
+
+    async def write(self, sector: int, data: bytes) -> None:
+        """Store whole sectors; :class:`BlkError`."""
+        (await self.request(BlkReqType.OUT, sector, data)).result()
+
+    async def flush(self) -> None:
+        """Make writes durable; :class:`BlkError`."""
+        (await self.request(BlkReqType.FLUSH)).result()
+
+    async def get_id(self) -> bytes:
+        """The serial number, without its padding; :class:`BlkError`."""
+        return (await self.request(BlkReqType.GET_ID, room=ID_BYTES)).result().rstrip(b"\0")

@@ -1,0 +1,342 @@
+"""Modern virtio over PCI, driver side.  [virtio 1.4 §4.1]
+
+Everything is reached through capabilities, found by walking the list in configuration space. Each
+step stands alone and does just what it says, so that a test can do it out of order.
+"""
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+from virtio_spec import wire
+from virtio_spec.pci import Capability, Command, ConfigOffset, MsixEntry, MsixMessageControl, Status
+from virtio_spec.virtio_pci import CfgType, CommonCfg, VirtioPciCap, VirtioPciNotifyCap
+
+from .host import BusError, Host
+
+__all__ = ["DriverError", "Modern", "PciCapability", "VirtioCapability"]
+
+PCIE_DEVICE_CONTROL = 8
+INITIATE_FLR = 1 << 15
+PM_CONTROL = 4
+#: Polls of something that takes a device a moment, and the device's time between two of them.
+POLLS, POLL_NS = 1000, 200
+
+
+class DriverError(Exception):
+    """The device did something that a driver must not accept."""
+
+
+@dataclass(frozen=True)
+class PciCapability:
+    """One entry of the capability list."""
+
+    identity: int
+    position: int
+
+
+@dataclass(frozen=True)
+class VirtioCapability:
+    """A virtio structure: where in configuration space it is described, and where it is."""
+
+    kind: int
+    position: int
+    cap_len: int
+    bar: int
+    offset: int
+    length: int
+
+
+class Modern:
+    """The transport of one function; make one with :meth:`find`.
+
+    Attributes
+    ----------
+    capabilities
+        The capability list in its order.
+    structures
+        The virtio capabilities in their order.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        capabilities: list[PciCapability],
+        structures: list[VirtioCapability],
+        multiplier: int,
+    ):
+        self.host = host
+        self.capabilities = capabilities
+        self.structures = structures
+        self.notify_multiplier = multiplier
+        self._notify_offsets: dict[int, int] = {}
+
+    @classmethod
+    async def find(cls, host: Host) -> "Modern":
+        """Walk the capability list; :class:`DriverError` if a mandatory structure is missing."""
+        capabilities, structures, multiplier = [], [], None
+        if not await host.config_read(ConfigOffset.STATUS, 2) & Status.CAPABILITIES_LIST:
+            raise DriverError("the function has no capability list")
+        position = await host.config_read(ConfigOffset.CAPABILITIES_POINTER, 1) & ~3
+        while position:
+            if any(known.position == position for known in capabilities):
+                raise DriverError(f"the capability list comes back to {position:#x}")
+            first = await host.config_read(position, 4)
+            capabilities.append(PciCapability(first & 0xFF, position))
+            if first & 0xFF == Capability.VENDOR:
+                words = [first] + [await host.config_read(position + 4 * n, 4) for n in (1, 2, 3)]
+                raw = b"".join(word.to_bytes(4, "little") for word in words)
+                cap = wire.unpack(VirtioPciCap, raw)
+                structures.append(
+                    VirtioCapability(cap.cfg_type, position, cap.cap_len, cap.bar, cap.offset, cap.length)
+                )
+                if cap.cfg_type == CfgType.NOTIFY and multiplier is None:
+                    field = wire.field_offset(VirtioPciNotifyCap, "notify_off_multiplier")
+                    multiplier = await host.config_read(position + field, 4)
+            position = first >> 8 & 0xFC
+        transport = cls(host, capabilities, structures, multiplier or 0)
+        for kind in (CfgType.COMMON, CfgType.NOTIFY, CfgType.ISR):
+            transport.structure(kind)
+        return transport
+
+    def structure(self, kind: CfgType) -> VirtioCapability:
+        """The first usable capability of a kind; :class:`DriverError`."""
+        for found in self.structures:
+            if found.kind == kind and found.bar <= 5:
+                return found
+        raise DriverError(f"there is no {kind.name} capability")
+
+    def capability(self, identity: Capability) -> int:
+        """Position of the first PCI capability with this id; :class:`DriverError`."""
+        for found in self.capabilities:
+            if found.identity == identity:
+                return found.position
+        raise DriverError(f"there is no {identity.name} capability")
+
+    # -- structures --------------------------------------------------------------------------------
+
+    async def read(self, kind: CfgType, offset: int, size: int) -> int:
+        """Read inside a structure."""
+        where = self.structure(kind)
+        return await self.host.bar_read(where.bar, where.offset + offset, size)
+
+    async def write(self, kind: CfgType, offset: int, size: int, value: int) -> None:
+        """Write inside a structure."""
+        where = self.structure(kind)
+        await self.host.bar_write(where.bar, where.offset + offset, size, value)
+
+    async def common(self, field: str) -> int:
+        """Read a field of the common configuration at its natural width, 64 bits as two halves."""
+        return await self._field(CfgType.COMMON, CommonCfg, field)
+
+    async def set_common(self, field: str, value: int) -> None:
+        """Write a field of the common configuration at its natural width, 64 bits as two halves."""
+        offset, size = wire.field_offset(CommonCfg, field), wire.field_size(CommonCfg, field)
+        for half in range(0, size, 4):
+            part = value >> 8 * half & (1 << 8 * min(size, 4)) - 1
+            await self.write(CfgType.COMMON, offset + half, min(size, 4), part)
+
+    async def _field(self, kind: CfgType, layout: Any, field: str) -> int:
+        offset, size = wire.field_offset(layout, field), wire.field_size(layout, field)
+        if size <= 4:
+            return await self.read(kind, offset, size)
+        return sum([await self.read(kind, offset + half, 4) << 8 * half for half in range(0, size, 4)])
+
+    async def config(self, layout: Any, *fields: str) -> SimpleNamespace:
+        """Fields of the device configuration that belong together: read until no change came between."""
+        for _ in range(POLLS):
+            before = await self.common("config_generation")
+            values = {field: await self._field(CfgType.DEVICE, layout, field) for field in fields}
+            if await self.common("config_generation") == before:
+                return SimpleNamespace(**values)
+        raise DriverError("the configuration never stands still")
+
+    async def isr(self) -> int:
+        """Read the ISR status, which clears it."""
+        return await self.read(CfgType.ISR, 0, 1)
+
+    # -- status and features -----------------------------------------------------------------------
+
+    async def status(self) -> int:
+        """Device status."""
+        return await self.common("device_status")
+
+    async def add_status(self, bits: int) -> int:
+        """Set status bits beside those that are set; returns what the device made of it."""
+        await self.set_common("device_status", await self.status() | bits)
+        return await self.status()
+
+    async def reset(self) -> None:
+        """Write 0 to the status and wait until it reads 0; :class:`DriverError` if it never does."""
+        await self.set_common("device_status", 0)
+        await self.reset_done()
+
+    async def reset_done(self) -> None:
+        """Wait until the status reads 0."""
+        for _ in range(POLLS):
+            if not await self.status():
+                return
+            await self.host.sleep(POLL_NS)
+        raise DriverError("the reset does not end")
+
+    async def offered_features(self) -> int:
+        """Feature bits 0 to 63 that the device offers."""
+        features = 0
+        for window in (0, 1):
+            await self.set_common("device_feature_select", window)
+            features |= await self.common("device_feature") << 32 * window
+        return features
+
+    async def accepted_features(self) -> int:
+        """Feature bits 0 to 63 as the driver wrote them."""
+        features = 0
+        for window in (0, 1):
+            await self.set_common("driver_feature_select", window)
+            features |= await self.common("driver_feature") << 32 * window
+        return features
+
+    async def accept_features(self, features: int) -> None:
+        """Write the driver's feature bits 0 to 63."""
+        for window in (0, 1):
+            await self.set_common("driver_feature_select", window)
+            await self.set_common("driver_feature", features >> 32 * window & 0xFFFF_FFFF)
+
+    # -- queues ------------------------------------------------------------------------------------
+
+    async def select(self, queue: int) -> None:
+        """Select the queue that the queue fields are about."""
+        await self.set_common("queue_select", queue)
+
+    async def set_up_queue(self, queue: int, size: int, desc: int, driver: int, device: int) -> None:
+        """Give a queue its size and memory; it is not enabled yet."""
+        await self.select(queue)
+        await self.set_common("queue_size", size)
+        await self.set_common("queue_desc", desc)
+        await self.set_common("queue_driver", driver)
+        await self.set_common("queue_device", device)
+        self._notify_offsets[queue] = await self.common("queue_notify_off")
+
+    async def enable_queue(self, queue: int) -> None:
+        """Enable a queue."""
+        await self.select(queue)
+        await self.set_common("queue_enable", 1)
+
+    async def notify(self, queue: int) -> None:
+        """Kick: an available buffer notification."""
+        if queue not in self._notify_offsets:
+            await self.select(queue)
+            self._notify_offsets[queue] = await self.common("queue_notify_off")
+        offset = self._notify_offsets[queue] * self.notify_multiplier
+        await self.write(CfgType.NOTIFY, offset, 2, queue)
+
+    # -- MSI-X -------------------------------------------------------------------------------------
+
+    async def vectors(self) -> int:
+        """Entries of the MSI-X table."""
+        return (await self.host.config_read(self.capability(Capability.MSIX) + 2, 2) & 0x7FF) + 1
+
+    async def msix_control(self, *, enable: bool, mask: bool = False) -> None:
+        """Enable MSI-X, mask the whole function."""
+        position = self.capability(Capability.MSIX) + 2
+        control = await self.host.config_read(position, 2) & ~(
+            MsixMessageControl.ENABLE | MsixMessageControl.FUNCTION_MASK
+        )
+        control |= (MsixMessageControl.ENABLE if enable else 0) | (
+            MsixMessageControl.FUNCTION_MASK if mask else 0
+        )
+        await self.host.config_write(position, 2, control)
+
+    async def _msix_structure(self, which: int) -> tuple[int, int]:
+        pointer = await self.host.config_read(self.capability(Capability.MSIX) + which, 4)
+        return pointer & 7, pointer & ~7
+
+    async def program_vector(self, vector: int, *, masked: bool = False) -> None:
+        """Write a table entry: the host's message for this vector."""
+        bar, table = await self._msix_structure(4)
+        address, message = self.host.msix_message(vector)
+        raw = wire.pack(
+            MsixEntry,
+            address_low=address & 0xFFFF_FFFF,
+            address_high=address >> 32,
+            data=message,
+            masked=int(masked),
+        )
+        for position in range(0, len(raw), 4):
+            word = int.from_bytes(raw[position : position + 4], "little")
+            await self.host.bar_write(bar, table + len(raw) * vector + position, 4, word)
+
+    async def mask_vector(self, vector: int, masked: bool) -> None:
+        """Mask or unmask one table entry."""
+        bar, table = await self._msix_structure(4)
+        offset = table + wire.size(MsixEntry) * vector + wire.size(MsixEntry) - 4
+        await self.host.bar_write(bar, offset, 4, int(masked))
+
+    async def pending(self, vector: int) -> bool:
+        """The vector's bit in the pending bit array."""
+        bar, array = await self._msix_structure(8)
+        word = await self.host.bar_read(bar, array + vector // 32 * 4, 4)
+        return bool(word >> vector % 32 & 1)
+
+    # -- PCI_CFG window ----------------------------------------------------------------------------
+
+    async def aim_window(self, bar: int, offset: int, length: int) -> int:
+        """Point the PCI_CFG window somewhere; returns the position of its data field."""
+        position = self.structure(CfgType.PCI).position
+        await self.host.config_write(position + wire.field_offset(VirtioPciCap, "bar"), 1, bar)
+        await self.host.config_write(position + wire.field_offset(VirtioPciCap, "offset"), 4, offset)
+        await self.host.config_write(position + wire.field_offset(VirtioPciCap, "length"), 4, length)
+        return position + wire.size(VirtioPciCap)
+
+    async def window_read(self, bar: int, offset: int, length: int) -> int:
+        """Read 1, 2 or 4 bytes of a BAR through configuration space."""
+        return await self.host.config_read(await self.aim_window(bar, offset, length), length)
+
+    async def window_write(self, bar: int, offset: int, length: int, value: int) -> None:
+        """Write 1, 2 or 4 bytes of a BAR through configuration space."""
+        await self.host.config_write(await self.aim_window(bar, offset, length), length, value)
+
+    # -- function ----------------------------------------------------------------------------------
+
+    async def function_level_reset(self) -> None:
+        """FLR, then configuration space as it was before: BARs, command, device control."""
+        control = self.capability(Capability.PCI_EXPRESS) + PCIE_DEVICE_CONTROL
+        places = [(ConfigOffset.BAR0 + 4 * n, 4) for n in range(6)] + [
+            (control, 2),
+            (ConfigOffset.COMMAND, 2),
+        ]
+        saved = [(offset, size, await self.host.config_read(offset, size)) for offset, size in places]
+        await self.initiate_flr()
+        await self.flr_done()
+        for offset, size, value in saved:
+            await self.host.config_write(offset, size, value)
+
+    async def initiate_flr(self) -> None:
+        """Write Initiate Function Level Reset."""
+        position = self.capability(Capability.PCI_EXPRESS) + PCIE_DEVICE_CONTROL
+        control = await self.host.config_read(position, 2)
+        await self.host.config_write(position, 2, control | INITIATE_FLR)
+
+    async def flr_done(self) -> None:
+        """Wait until the function completes configuration requests again."""
+        for _ in range(POLLS):
+            try:
+                await self.host.config_read(ConfigOffset.VENDOR_ID, 2)
+                return
+            except BusError as error:
+                if error.status != "RRS":
+                    raise
+            await self.host.sleep(POLL_NS)
+        raise DriverError("the function level reset does not end")
+
+    async def set_power_state(self, state: int) -> None:
+        """Go to D0 (0) or D3hot (3)."""
+        position = self.capability(Capability.POWER_MANAGEMENT) + PM_CONTROL
+        control = await self.host.config_read(position, 2) & ~3
+        await self.host.config_write(position, 2, control | state)
+
+    async def set_command(self, *, memory: bool = True, bus_master: bool = True) -> None:
+        """Enable or disable memory space and bus mastering."""
+        command = await self.host.config_read(ConfigOffset.COMMAND, 2)
+        command &= ~(Command.MEMORY_SPACE | Command.BUS_MASTER)
+        command |= (Command.MEMORY_SPACE if memory else 0) | (Command.BUS_MASTER if bus_master else 0)
+        await self.host.config_write(ConfigOffset.COMMAND, 2, command)
