@@ -114,9 +114,9 @@ def config(
     requester: int = 0,
     **common: Any,
 ) -> list[int]:
-    """CfgRd, or CfgWr if there is a ``value``; ``register`` is a dword number, ``target`` bus/device/function.
+    """CfgRd, or CfgWr if there is a ``value``; ``register`` is a dword number.
 
-    ``kind`` is 0 or 1 for type 0 and 1.
+    ``target`` is bus, device and function in 16 bits; ``kind`` is 0 or 1 for type 0 and 1.
     """
     payload = [] if value is None else [value] * length
     return [

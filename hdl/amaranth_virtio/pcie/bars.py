@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from amaranth.hdl import Module
 from amaranth.lib import data, wiring
@@ -101,7 +102,7 @@ class BarDecoder(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         for bar, base in zip(self.bars, self.settings.base, strict=True):
             low = bar.size.bit_length() - 1

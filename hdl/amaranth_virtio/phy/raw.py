@@ -1,0 +1,221 @@
+"""Raw TLPs (contiguous header and payload) to and from the internal TLP stream."""
+
+from typing import Any
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+from virtio_spec.tlp import TlpHeader
+
+from ..tlp import RawSignature, TlpSignature, check_width, raw_layout
+from .header_splitter import HeaderSplitter, payload_length
+from .packet_buffer import PacketBuffer
+
+__all__ = ["RawReceiver", "RawTransmitter"]
+
+PAYLOADS = (128, 256, 512, 1024, 2048, 4096)
+
+
+class RawReceiver(wiring.Component):
+    """Check raw packets against their headers and split header from payload.  [PCIe base 5.0 §2.2, §2.3]
+
+    Store and forward: downstream sees a packet only after its last beat was found good, so a
+    malformed one is never acted upon. One raw beat per cycle, whatever the packets' lengths; a packet
+    appears three cycles after its last beat.
+
+    Malformed is a packet that has a prefix or an undefined Fmt, whose payload exceeds
+    ``max_payload``, or whose size is not what Length, Fmt and TD say. (Rules about the meaning of
+    fields are the router's.) The digest is not checked, and dropped.
+
+    A packet whose end never comes (``first`` appears again) is dropped without ``malformed``: so a
+    phy can take back a nullified packet. Beats outside a packet are dropped, too.
+
+    Parameters
+    ----------
+    width : :class:`int`
+        64, 128, 256 or 512.
+    max_payload : :class:`int`
+        Largest payload in bytes, as Max_Payload_Size Supported in configuration space says.
+
+    Members
+    -------
+    i : :py:`In(RawSignature(width))`
+        From the link.
+    o : :py:`Out(TlpSignature(width))`
+        Good packets. Once a packet's first beat is offered, the others follow without a gap.
+    malformed : :py:`Out(1)`
+        Strobe: a malformed packet was dropped.
+    """
+
+    def __init__(self, *, width: int, max_payload: int = 512):
+        self.width = check_width(width)
+        if max_payload not in PAYLOADS:
+            raise ValueError(
+                f"max_payload must be one of {', '.join(map(str, PAYLOADS))}, not {max_payload!r}"
+            )
+        self.max_payload = max_payload
+        super().__init__({"i": In(RawSignature(width)), "o": Out(TlpSignature(width)), "malformed": Out(1)})
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        lanes = self.width // 32
+        # Room for header, payload and digest of one packet, and for what arrives until it starts to leave.
+        longest = -(-(4 + self.max_payload // 4 + 1) // lanes)
+        m.submodules.buffer = buffer = PacketBuffer(
+            shape=raw_layout(self.width), depth=1 << ceil_log2(longest + 4)
+        )
+        m.submodules.splitter = splitter = HeaderSplitter(width=self.width)
+        wiring.connect(m, buffer.o, splitter.i)
+        wiring.connect(m, splitter.o, wiring.flipped(self.o))
+
+        beat = self.i.payload
+        common = data.View(TlpHeader, Cat(beat.data[:32], Const(0, 96))).common
+        payload = Signal(11)
+        m.d.comb += payload.eq(payload_length(common))
+
+        # Dwords of the packet: what the header says, and what has come before this beat.
+        expected = Signal(range(4 + 1024 + 1 + 1))
+        expected_here = Signal.like(expected)
+        count = Signal(range(4 + 1024 + 1 + lanes + 1))
+        total = Signal.like(count)
+        inside = Signal()
+        bad = Signal()
+        bad_here = Signal()
+
+        present = sum(beat.enable[lane] for lane in range(lanes))
+        with m.If(beat.first):
+            m.d.comb += [
+                expected_here.eq(3 + common.fmt[0] + payload + common.digest),
+                total.eq(present),
+                bad_here.eq(common.fmt[2] | (payload > self.max_payload // 4)),
+            ]
+        with m.Else():
+            m.d.comb += [
+                expected_here.eq(expected),
+                total.eq(count + present),
+                bad_here.eq(bad | ~inside),
+            ]
+        # A packet that runs on for ever must not fill the buffer.
+        good = ~bad_here & (total <= expected_here)
+
+        m.d.comb += [
+            self.i.ready.eq(buffer.i.ready),
+            buffer.i.valid.eq(self.i.valid & good),
+            buffer.i.payload.eq(beat),
+            buffer.restart.eq(beat.first),
+            buffer.commit.eq(beat.last & (total == expected_here)),
+        ]
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += [
+                inside.eq((beat.first | inside) & ~beat.last),
+                expected.eq(expected_here),
+                bad.eq(~good),
+                # Stands still once bad, or it would come round to the expected number.
+                count.eq(Mux(good, total, count)),
+            ]
+            m.d.comb += self.malformed.eq(
+                (beat.first | inside) & beat.last & ~(good & (total == expected_here))
+            )
+        return m
+
+
+class RawTransmitter(wiring.Component):
+    """Internal TLP stream to raw packets.
+
+    One raw beat per cycle as long as there is input; the output is registered.
+
+    Parameters
+    ----------
+    width : :class:`int`
+        64, 128, 256 or 512.
+
+    Members
+    -------
+    i : :py:`In(TlpSignature(width))`
+        Packets; Length and Fmt agree with the payload, TD is 0.
+    o : :py:`Out(RawSignature(width))`
+        The same packets, to the link.
+    """
+
+    def __init__(self, *, width: int):
+        self.width = check_width(width)
+        super().__init__({"i": In(TlpSignature(width)), "o": Out(RawSignature(width))})
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        lanes = self.width // 32
+        beat = self.i.payload
+        header = beat.header.dwords
+
+        # A header of h dwords fills h // lanes beats; its other dwords, and later that many from the
+        # beat before, precede the payload's lane 0.
+        four_known = Signal()
+        four = Mux(beat.first, beat.header.common.fmt[0], four_known)
+        index = Signal(2)  # header beats sent
+        carry = Signal(self.width)
+        flush = Signal(range(lanes + 1))  # dwords of the packet that are left in carry
+
+        joined = Signal(self.width)
+        top = Signal(self.width)
+        available = Signal(range(2 * lanes + 1))
+        count = sum(beat.enable[lane] for lane in range(lanes))
+        header_beat = Signal()
+        header_data = Signal(self.width)
+
+        def select(size: int) -> list[Any]:
+            shift = size % lanes
+            old = carry[32 * (lanes - shift) :]
+            new = Cat(header[lane] for lane in range(size - shift, size))
+            return [
+                joined.eq(Cat(Mux(beat.first, new, old) if shift else Const(0, 0), beat.data)),
+                top.eq(old),
+                available.eq(shift + count),
+                header_beat.eq(beat.first & (index < size // lanes)),
+            ]
+
+        with m.If(Mux(flush != 0, four_known, four)):
+            m.d.comb += select(4)
+        with m.Else():
+            m.d.comb += select(3)
+        if lanes <= 4:
+            words = Cat(header[lane] for lane in range(4))
+            m.d.comb += header_data.eq(words.word_select(index[0], self.width) if lanes == 2 else words)
+
+        raw = Signal(raw_layout(self.width))
+        consume = Signal()
+        level = Signal.like(available)
+        m.d.comb += raw.enable.eq(Cat(level > lane for lane in range(lanes)))
+        with m.If(flush != 0):
+            m.d.comb += [raw.data.eq(top), level.eq(flush), raw.last.eq(1)]
+        with m.Elif(header_beat):
+            ends = (beat.enable == 0) & (Mux(four, 4, 3) == Cat(Const(0, ceil_log2(lanes)), index + 1))
+            m.d.comb += [
+                raw.data.eq(header_data),
+                level.eq(lanes),
+                raw.first.eq(index == 0),
+                raw.last.eq(ends),
+                consume.eq(ends),
+            ]
+        with m.Else():
+            m.d.comb += [
+                raw.data.eq(joined),
+                level.eq(available),
+                raw.first.eq(beat.first & (index == 0)),
+                raw.last.eq(beat.last & (available <= lanes)),
+                consume.eq(1),
+            ]
+
+        advance = Signal()
+        m.d.comb += [advance.eq(~self.o.valid | self.o.ready), self.i.ready.eq(advance & consume)]
+        with m.If(advance):
+            m.d.sync += [self.o.payload.eq(raw), self.o.valid.eq((flush != 0) | self.i.valid)]
+            with m.If(flush != 0):
+                m.d.sync += flush.eq(0)
+            with m.Elif(self.i.valid):
+                m.d.sync += [four_known.eq(four), index.eq(Mux(consume, 0, index + 1))]
+                with m.If(consume):
+                    m.d.sync += carry.eq(beat.data)
+                    with m.If(beat.last & ~header_beat & (available > lanes)):
+                        m.d.sync += flush.eq(available - lanes)
+        return m
