@@ -6,7 +6,21 @@ from amaranth.lib.wiring import In, Out
 
 from ..chain import QUEUE, TOKEN
 
-__all__ = ["ChainDone", "ErrorReport", "QueueContext", "QueueLookup", "Segment", "SegmentLookup"]
+__all__ = [
+    "ChainDone",
+    "ChainLookup",
+    "ChainRecord",
+    "ChainWrite",
+    "ErrorReport",
+    "Head",
+    "QueueContext",
+    "QueueLookup",
+    "ReadableJob",
+    "Segment",
+    "SegmentIndex",
+    "SegmentLookup",
+    "SegmentWrite",
+]
 
 
 class QueueContext(data.Struct):
@@ -56,3 +70,46 @@ class ChainDone(data.Struct):
 
     token: TOKEN
     written: unsigned(32)
+
+
+class Head(data.Struct):
+    """An available chain: its first descriptor is ``head``, which lies inside the table."""
+
+    queue: QUEUE
+    head: 16
+
+
+class SegmentWrite(data.Struct):
+    """Store segment ``index`` of chain ``token`` in the direction that ``writable`` names."""
+
+    token: TOKEN
+    index: 16
+    writable: 1
+    segment: Segment
+
+
+class ChainRecord(data.Struct):
+    """Where a chain in flight came from."""
+
+    queue: QUEUE
+    head: 16
+
+
+class ChainWrite(data.Struct):
+    """Store what is known of chain ``token`` beside its segments: origin and numbers of segments."""
+
+    token: TOKEN
+    record: ChainRecord
+    readable: 16
+    writable: 16
+
+
+# Read port on the records of the chains in flight: ``record`` is that of the ``token`` of the cycle before.
+ChainLookup = wiring.Signature({"token": Out(TOKEN), "record": In(ChainRecord)})
+
+
+class ReadableJob(data.Struct):
+    """Fetch the ``segments`` (1 or more) device-readable segments of chain ``token``."""
+
+    token: TOKEN
+    segments: 16
