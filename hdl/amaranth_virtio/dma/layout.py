@@ -5,7 +5,16 @@ from typing import Any
 from amaranth.lib import data
 from amaranth.utils import ceil_log2
 
-__all__ = ["DmaSettings", "packed_layout", "read_data_layout", "read_request_layout", "word_write_layout"]
+from ..chain import TOKEN
+
+__all__ = [
+    "ChainContext",
+    "DmaSettings",
+    "packed_layout",
+    "read_data_layout",
+    "read_request_layout",
+    "word_write_layout",
+]
 
 
 class DmaSettings(data.Struct):
@@ -16,6 +25,13 @@ class DmaSettings(data.Struct):
     max_payload: 3  # 128 << n bytes
     max_read_request: 3  # 128 << n bytes
     extended_tag: 1  # 8-bit tags; else tags stay below 32
+
+
+class ChainContext(data.Struct):
+    """Context of the reads that fetch a chain's bytes: which chain, and whether it ends with this one."""
+
+    token: TOKEN
+    last: 1
 
 
 def read_request_layout(context: Any) -> data.StructLayout:
