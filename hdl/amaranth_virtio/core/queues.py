@@ -1,0 +1,183 @@
+"""Queue contexts."""
+
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+from virtio_spec.split import MAX_QUEUE_SIZE
+from virtio_spec.virtio import NO_VECTOR
+
+from ..chain import QUEUE
+from ..virtqueue.layout import QueueLookup
+from .interface import QUEUE_REGISTER_BYTES, QueueRegisters
+
+__all__ = ["MAX_QUEUES", "QueueContexts", "check_queues"]
+
+MAX_QUEUES = 256
+
+
+def check_queues(queues: int, queue_size: int) -> None:
+    """Raise a ``ValueError`` unless the contexts can have this many queues of this size."""
+    if not 1 <= queues <= MAX_QUEUES:
+        raise ValueError(f"queues must be 1 to {MAX_QUEUES}, not {queues}")
+    if not 1 <= queue_size <= MAX_QUEUE_SIZE or queue_size & (queue_size - 1):
+        raise ValueError(f"queue_size must be a power of two up to {MAX_QUEUE_SIZE}, not {queue_size}")
+
+
+class Row(data.Struct):
+    """A queue context in memory, whole bytes."""
+
+    size: 16
+    enable: 8
+    desc: 64
+    driver: 64
+    device: 64
+
+
+class QueueContexts(wiring.Component):
+    """What the driver set up per queue, in memory.  [virtio 1.4 §4.1.4.3]
+
+    A write to ``size`` counts only if the outcome is a power of two up to ``queue_size``; ``enable``
+    only if 1 is written and ``enable_allowed`` is high. From then on all but ``vector`` is frozen. A
+    vector the function does not have reads as NO_VECTOR. Writes to a queue that does not exist are
+    ignored, and it reads as ``size`` 0.
+
+    Parameters
+    ----------
+    queues : :class:`int`
+        Number of queues, 1 to 256.
+    queue_size : :class:`int`
+        Greatest queue size, a power of two up to 32768; the size after a reset.
+    vectors : :class:`int`
+        MSI-X vectors of the function.
+
+    Members
+    -------
+    queue : :py:`In(16)`, registers : :py:`Out(QueueRegisters)`
+        Registers of the ``queue`` of the cycle before.
+    write : :py:`In(30)`, data : :py:`In(QueueRegisters)`
+        Byte enables and data of a write to ``queue``, unchanged since the cycle before.
+    enable_allowed : :py:`In(1)`
+        Queues may be enabled.
+    sweep : :py:`In(1)`, swept : :py:`Out(1)`
+        While ``sweep`` is high, one context per cycle is cleared; ``swept`` with the last.
+    lookup : array of three :py:`In(QueueLookup)`
+        Read ports of the engine. Only for queues that exist.
+    vector_queue : :py:`In(16)`, vector : :py:`Out(16)`
+        Vector of the ``vector_queue`` of the cycle before; only for queues that exist.
+    """
+
+    def __init__(self, *, queues: int, queue_size: int, vectors: int):
+        check_queues(queues, queue_size)
+        self.queues = queues
+        self.queue_size = queue_size
+        self.vectors = vectors
+        super().__init__(
+            {
+                "queue": In(QUEUE),
+                "registers": Out(QueueRegisters),
+                "write": In(QUEUE_REGISTER_BYTES),
+                "data": In(QueueRegisters),
+                "enable_allowed": In(1),
+                "sweep": In(1),
+                "swept": Out(1),
+                "lookup": In(QueueLookup).array(3),
+                "vector_queue": In(QUEUE),
+                "vector": Out(16),
+            }
+        )
+
+    def elaborate(self, platform):  # noqa: D102
+        m = Module()
+        initial = self.queue_size  # Row with only its size set
+        m.submodules.contexts = contexts = Memory(
+            shape=Row.as_shape().size, depth=self.queues, init=[initial] * self.queues
+        )
+        m.submodules.vectors = vectors = Memory(shape=16, depth=self.queues, init=[NO_VECTOR] * self.queues)
+        context_write = contexts.write_port(granularity=8)
+        vector_write = vectors.write_port(granularity=8)
+        context_read = contexts.read_port()
+        vector_read = vectors.read_port()
+        dispatch_read = vectors.read_port()
+        row: Any = Row(context_read.data)
+        exists = self.queue < self.queues
+
+        def mapped(vector):
+            return Mux(vector < self.vectors, vector, NO_VECTOR)
+
+        m.d.comb += [
+            context_read.addr.eq(self.queue),
+            vector_read.addr.eq(self.queue),
+            dispatch_read.addr.eq(self.vector_queue),
+            self.vector.eq(mapped(dispatch_read.data)),
+            self.registers.vector.eq(NO_VECTOR),
+        ]
+        with m.If(exists):
+            m.d.comb += [
+                self.registers.size.eq(row.size),
+                self.registers.vector.eq(mapped(vector_read.data)),
+                self.registers.enable.eq(row.enable[0]),
+                self.registers.desc.eq(row.desc),
+                self.registers.driver.eq(row.driver),
+                self.registers.device.eq(row.device),
+            ]
+        for port in self.lookup:
+            read = contexts.read_port()
+            found: Any = Row(read.data)
+            m.d.comb += [
+                read.addr.eq(port.queue),
+                port.context.size.eq(found.size),
+                port.context.enable.eq(found.enable[0]),
+                port.context.desc.eq(found.desc),
+                port.context.driver.eq(found.driver),
+                port.context.device.eq(found.device),
+            ]
+
+        # A write, field by field: size, enable and the three addresses share one memory.
+        size_write, vector_bytes, enable_write = self.write[0:2], self.write[2:4], self.write[4:6]
+        size = Signal(16)
+        for byte in range(2):
+            m.d.comb += size.word_select(byte, 8).eq(
+                Mux(size_write[byte], self.data.size.word_select(byte, 8), row.size.word_select(byte, 8))
+            )
+        legal = Cat(size == 1 << power for power in range(self.queue_size.bit_length())).any()
+        one = (self.data.enable & Cat(bit.replicate(8) for bit in enable_write)) == 1
+        with m.If(self.sweep):
+            m.d.comb += [
+                context_write.data.eq(initial),
+                context_write.en.eq(-1),
+                vector_write.data.eq(NO_VECTOR),
+                vector_write.en.eq(-1),
+            ]
+        with m.Elif(exists):
+            stored: Any = Row(context_write.data)
+            m.d.comb += [
+                stored.size.eq(self.data.size),
+                stored.enable.eq(1),
+                stored.desc.eq(self.data.desc),
+                stored.driver.eq(self.data.driver),
+                stored.device.eq(self.data.device),
+                vector_write.data.eq(self.data.vector),
+                vector_write.en.eq(vector_bytes),
+            ]
+            with m.If(~row.enable[0]):
+                m.d.comb += [
+                    context_write.en[0:2].eq(Mux(legal, size_write, 0)),
+                    context_write.en[2].eq(one & self.enable_allowed),
+                    context_write.en[3:].eq(self.write[6:]),
+                ]
+
+        swept = Signal(range(self.queues))
+        target = Mux(self.sweep, swept, self.queue)
+        m.d.comb += [
+            context_write.addr.eq(target),
+            vector_write.addr.eq(target),
+            self.swept.eq(self.sweep & (swept == self.queues - 1)),
+        ]
+        with m.If(self.swept | ~self.sweep):
+            m.d.sync += swept.eq(0)
+        with m.Else():
+            m.d.sync += swept.eq(swept + 1)
+        return m

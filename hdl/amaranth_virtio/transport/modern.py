@@ -1,0 +1,160 @@
+"""The modern PCI transport's registers."""
+
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+from virtio_spec import layout
+from virtio_spec.virtio_pci import CommonCfg
+from virtio_spec.wire import field_offset, size
+
+from ..core.interface import CoreSignature
+from ..registers import RegisterBus, RegisterRequest
+
+__all__ = ["ModernTransport"]
+
+
+class ModernTransport(wiring.Component):
+    """All virtio structures of BAR 4 in front of the device core.  [virtio 1.4 §4.1.4]
+
+    Common configuration, diagnostics, ISR status, device configuration and notification at the
+    offsets of :mod:`virtio_spec.layout`. Bytes without a meaning read 0, and writes to them, to
+    read-only fields and to the device configuration are ignored. Any byte enables are served; a
+    64-bit field is two halves on their own; 16-bit fields that must have certain values
+    (``queue_size``, ``queue_enable``) should be written whole.
+
+    A write to a queue's notification address, whatever its width and value, kicks the queue that the
+    address stands for.
+
+    An access takes two cycles, a read's answer comes one cycle later; while the core is busy it waits.
+
+    Parameters
+    ----------
+    queues : :class:`int`
+        Number of queues, for ``num_queues``.
+
+    Members
+    -------
+    bus : :py:`In(RegisterBus)`
+        BAR 4; the ``bar`` of a request is not looked at.
+    core : :py:`Out(CoreSignature())`
+        The device core.
+    """
+
+    def __init__(self, *, queues: int):
+        self.queues = queues
+        super().__init__({"bus": In(RegisterBus), "core": Out(CoreSignature())})
+
+    def elaborate(self, platform):  # noqa: D102
+        m = Module()
+        core: Any = self.core
+        access = Signal(RegisterRequest)
+        writing = Signal()
+        reading = Signal()
+        answer = Signal(32)
+
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.sync += access.eq(self.bus.request.p)
+                with m.If(self.bus.request.valid & ~core.busy):
+                    m.next = "ACCESS"
+            with m.State("ACCESS"):
+                m.d.comb += [
+                    self.bus.request.ready.eq(1),
+                    writing.eq(access.write),
+                    reading.eq(~access.write),
+                ]
+                m.next = "IDLE"
+        m.d.sync += [self.bus.response.valid.eq(reading), self.bus.response.p.eq(answer)]
+
+        def inside(offset: int, length: int):
+            return access.address[length.bit_length() - 1 : 14] == offset // length
+
+        common = self._common(m, access, writing & inside(layout.COMMON_OFFSET, size(CommonCfg)))
+        dword = access.address[2:]
+        diagnostics = core.diagnostics.as_value()
+        m.d.comb += [
+            core.config_index.eq(dword),
+            core.kick.p.eq(dword[: layout.NOTIFY_LENGTH.bit_length() - 3]),
+        ]
+        with m.If(inside(layout.COMMON_OFFSET, size(CommonCfg))):
+            m.d.comb += answer.eq(common.as_value().word_select(dword[:4], 32))
+        with m.Elif(inside(layout.DIAGNOSTICS_OFFSET, size(layout.Diagnostics))):
+            m.d.comb += answer.eq(diagnostics.word_select(dword[:2], 32))
+        with m.Elif(inside(layout.ISR_OFFSET, 4)):
+            m.d.comb += [
+                answer.eq(core.isr),
+                core.isr_read.eq(reading & access.byte_enable[0]),
+            ]
+        with m.Elif(inside(layout.DEVICE_OFFSET, layout.DEVICE_LENGTH)):
+            m.d.comb += [
+                answer.eq(core.config_data),
+                core.config_read.eq(reading & access.byte_enable.any()),
+            ]
+        with m.Elif(inside(layout.NOTIFY_OFFSET, layout.NOTIFY_LENGTH)):
+            m.d.comb += core.kick.valid.eq(writing & access.byte_enable.any())
+        return m
+
+    def _common(self, m: Module, access: Any, write: Any) -> Any:
+        """Serve writes to the common configuration, and return what it reads as."""
+        core: Any = self.core
+        written = Signal(CommonCfg)
+        enables = Signal(size(CommonCfg))
+        m.d.comb += [
+            written.eq(access.data.replicate(size(CommonCfg) // 4)),
+            enables.word_select(access.address[2:6], 4).eq(Mux(write, access.byte_enable, 0)),
+        ]
+
+        def enable(name: str):
+            start = field_offset(CommonCfg, name)
+            return enables[start : start + written[name].shape().width // 8]
+
+        common = Signal(CommonCfg)
+        for name in ("device_feature_select", "driver_feature_select", "queue_select"):
+            register = Signal.like(common[name], name=name)
+            m.d.comb += common[name].eq(register)
+            for byte, selected in enumerate(enable(name)):
+                with m.If(selected):
+                    m.d.sync += register.word_select(byte, 8).eq(written[name].word_select(byte, 8))
+            with m.If(core.clear):
+                m.d.sync += register.eq(0)
+
+        for word in range(2):
+            half = slice(32 * word, 32 * word + 32)
+            with m.If(common.device_feature_select == word):
+                m.d.comb += common.device_feature.eq(core.offered[half])
+            with m.If(common.driver_feature_select == word):
+                m.d.comb += [
+                    common.driver_feature.eq(core.driver_features[half]),
+                    core.driver_features_enable[4 * word : 4 * word + 4].eq(enable("driver_feature")),
+                ]
+        m.d.comb += [
+            core.driver_features_data.eq(written.driver_feature.replicate(2)),
+            core.config_vector_enable.eq(enable("config_msix_vector")),
+            core.config_vector_data.eq(written.config_msix_vector),
+            common.config_msix_vector.eq(core.config_vector),
+            common.num_queues.eq(self.queues),
+            core.status_write.eq(enable("device_status")),
+            core.status_data.eq(written.device_status),
+            common.device_status.eq(core.status),
+            common.config_generation.eq(core.generation),
+        ]
+
+        queue_fields = {
+            "size": "queue_size",
+            "vector": "queue_msix_vector",
+            "enable": "queue_enable",
+            "desc": "queue_desc",
+            "driver": "queue_driver",
+            "device": "queue_device",
+        }
+        m.d.comb += [
+            core.queue.eq(common.queue_select),
+            core.queue_enable.eq(Cat(enable(name) for name in queue_fields.values())),
+        ]
+        for ours, theirs in queue_fields.items():
+            m.d.comb += [core.queue_data[ours].eq(written[theirs]), common[theirs].eq(core.registers[ours])]
+        with m.If(common.queue_select < self.queues):
+            m.d.comb += common.queue_notify_off.eq(common.queue_select)
+        return common
