@@ -12,9 +12,11 @@ from cocotbext.pcie.core import RootComplex
 from cocotbext.pcie.core.tlp import CplStatus, Tlp, TlpType
 from cocotbext.pcie.core.utils import PcieId
 
+from ..checkers.tlp import TlpChecker
 from ..host import BusError, Host, HostTimeout
 from ..memory import Arena, HostMemory
 from ..phy import RawTlpPort
+from ..trace import TlpTrace
 from .completer import MESSAGE_VECTORS, HostCompleter, message_of
 
 __all__ = ["CocotbHost"]
@@ -46,6 +48,8 @@ class CocotbHost(Host):
     ----------
     rc, port, completer
         The parts that tests at packet level work with.
+    checker, trace
+        Watch the port.
     """
 
     def __init__(self, dut: Any, *, width: int, period_ns: int = 4, stall: float = 0.0, seed: int = 0):
@@ -57,6 +61,9 @@ class CocotbHost(Host):
         logging.getLogger("cocotb.pcie").setLevel(logging.ERROR)
         self.port = RawTlpPort(dut, clk=dut.clk, width=width, stall=stall, seed=seed)
         self.completer = HostCompleter(self.rc, self.memory, seed=seed)
+        self.trace = TlpTrace(self.now_ns)
+        self.checker = TlpChecker(self.memory, self.completer.is_message, self.now_ns)
+        self.port.observers += [self.trace, self.checker]
         self.rc.make_port().connect(self.port)
         self._bars: dict[int, int] = {}
 

@@ -10,6 +10,7 @@ from cocotb.triggers import Event, Timer
 from cocotbext.pcie.core.tlp import CplStatus, Tlp, TlpType
 from cocotbext.pcie.core.utils import PcieId
 
+from ..checkers.packet import enabled_runs
 from ..memory import HostMemory
 
 __all__ = ["MESSAGE_VECTORS", "HostCompleter"]
@@ -148,17 +149,3 @@ class HostCompleter:
                 await self.rc.send(completion)
             self._wake.clear()
             await self._wake.wait()
-
-
-def enabled_runs(first_be: int, last_be: int, length: int) -> list[tuple[int, int]]:
-    """Runs of enabled bytes of a request of ``length`` dwords, as offsets (start, end)."""
-    enables = first_be | (last_be << 4 * (length - 1) if length > 1 else 0)
-    if length > 2:
-        enables |= (1 << 4 * (length - 1)) - (1 << 4)
-    runs, start = [], 0
-    while enables >> start:
-        start += ((enables >> start) & -(enables >> start)).bit_length() - 1
-        count = ((enables >> start) + 1 & ~(enables >> start)).bit_length() - 1
-        runs.append((start, start + count))
-        start += count
-    return runs

@@ -1,0 +1,1 @@
+"""Passive monitors, always on: each collects ``findings``, one sentence per broken rule."""
