@@ -7,16 +7,16 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..chain import TOKEN
-from .buffer import StreamBuffer
 from .parameters import check_slots
 
 __all__ = ["SlotPool"]
 
 
 class SlotPool(wiring.Component):
-    """Hand out tokens 0 to ``slots - 1``, each to one holder at a time.
+    """Hand out tokens 0 to ``slots - 1``, each to one chain at a time.
 
-    The pool fills itself in the first ``slots`` cycles after reset; none may be given back before.
+    A token is free again when its chain was used and its segments are not being read any more: a
+    device may complete a chain before all of its readable bytes were fetched.
 
     Parameters
     ----------
@@ -26,13 +26,17 @@ class SlotPool(wiring.Component):
     Members
     -------
     free : :py:`Out(stream.Signature(8))`
-        A token that nobody holds.
+        A token for a new chain.
     release : :py:`In(stream.Signature(8, always_ready=True))`
-        A token that its holder gives back.
+        The token's chain was used.
+    reading, read : :py:`In(stream.Signature(8, always_ready=True))`
+        From the one to the other, the segments of the token's chain are needed.
     """
 
     free: Out(stream.Signature(TOKEN))
     release: In(stream.Signature(TOKEN, always_ready=True))
+    reading: In(stream.Signature(TOKEN, always_ready=True))
+    read: In(stream.Signature(TOKEN, always_ready=True))
 
     def __init__(self, *, slots: int):
         self._slots = check_slots(slots)
@@ -45,13 +49,27 @@ class SlotPool(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        m.submodules.pool = pool = StreamBuffer(shape=TOKEN, depth=self.slots)
-        wiring.connect(m, pool.o, wiring.flipped(self.free))
+        held = Signal(self.slots)  # from ``free`` to ``release``
+        needed = Signal(self.slots)  # from ``reading`` to ``read``
 
-        filled = Signal(range(self.slots + 1))
-        with m.If(filled != self.slots):
-            m.d.sync += filled.eq(filled + 1)
-            m.d.comb += [pool.i.payload.eq(filled), pool.i.valid.eq(1)]
-        with m.Else():
-            m.d.comb += [pool.i.payload.eq(self.release.payload), pool.i.valid.eq(self.release.valid)]
+        with m.If(self.release.valid):
+            m.d.sync += held.bit_select(self.release.payload, 1).eq(0)
+        with m.If(self.reading.valid):
+            m.d.sync += needed.bit_select(self.reading.payload, 1).eq(1)
+        with m.If(self.read.valid):
+            m.d.sync += needed.bit_select(self.read.payload, 1).eq(0)
+
+        busy = held | needed
+        lowest = Signal(TOKEN)
+        for index in reversed(range(self.slots)):
+            with m.If(~busy[index]):
+                m.d.comb += lowest.eq(index)
+        with m.If(self.free.ready):
+            m.d.sync += self.free.valid.eq(0)
+        with m.If((~self.free.valid | self.free.ready) & ~busy.all()):
+            m.d.sync += [
+                self.free.valid.eq(1),
+                self.free.payload.eq(lowest),
+                held.bit_select(lowest, 1).eq(1),
+            ]
         return m
