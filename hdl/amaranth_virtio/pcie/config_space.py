@@ -54,8 +54,8 @@ class ConfigSpace(wiring.Component):
     """Type 0 header with the BARs, power management, PCI Express, MSI-X and virtio capabilities.
 
     Answers every request; a register that does not exist (all of 0x100 and above, too: there are no
-    extended capabilities) reads 0 and ignores writes. An access takes 6 cycles, one through the
-    PCI_CFG window (:class:`~.config_window.ConfigWindow`) as much longer as the BAR takes.
+    extended capabilities) reads 0 and ignores writes. The answer comes 5 cycles after the
+    request, with an access through the PCI_CFG window (:class:`~.config_window.ConfigWindow`) later.
 
     A function level reset begins with the write of Initiate FLR, which is answered as any other.
     ``function_reset`` is then high until ``function_reset_done``; in this time configuration accesses

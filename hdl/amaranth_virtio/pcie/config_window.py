@@ -27,7 +27,7 @@ class ConfigWindow(wiring.Component):
     """Stands before the configuration registers and turns accesses to pci_cfg_data into BAR accesses.
 
     Every request goes on to the registers, and one is in hand at a time; without a BAR access the
-    answer comes four cycles after the request, plus what the registers take. A request for
+    answer comes three cycles later than the registers give it. A request for
     pci_cfg_data with any byte enabled does one access besides, of ``length`` bytes, whatever bytes
     are enabled: a write after the register has taken it, with the first bytes of the register; a
     read before, and its data becomes the first bytes of the register. If the bar has no address

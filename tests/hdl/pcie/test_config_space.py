@@ -104,6 +104,20 @@ def test_every_register_has_its_reset_value_at_every_access_width():
     simulate(dut, bench)
 
 
+def test_an_answer_comes_five_cycles_after_its_request():
+    dut = function()
+
+    async def bench(ctx: Any) -> None:
+        ctx.set(dut.config.request.valid, 1)
+        for cycle in range(6):
+            assert ctx.get(dut.config.request.ready) == (cycle == 0)
+            assert ctx.get(dut.config.response.valid) == (cycle == 5)
+            await ctx.tick()
+            ctx.set(dut.config.request.valid, 0)
+
+    simulate(dut, bench)
+
+
 def test_writes_change_just_the_enabled_bytes_of_the_writable_bits():
     """Bad input: writes to read-only fields.  PCI-CAP-DRV-09: capabilities are read-only but for PCI_CFG."""
     dut = function()
