@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from virtio_spec import layout
@@ -99,15 +99,15 @@ class Msix(wiring.Component):
         requested = Signal()  # by a request; else found pending
         scan = Signal(range(self.vectors))  # where to look for the next pending vector
         scan_first = Signal()  # between two requests, one look for a pending vector
-        step, words = Signal(2), Array(Signal(32, name=f"word_{n}") for n in range(3))
+        step, entry = Signal(2), Signal(96)
 
         allowed, sendable, waiting = Signal(), Signal(), Signal()
         m.d.comb += [
             allowed.eq(self.settings.enable & ~self.settings.mask & self.bus_master & ~self.reset),
             sendable.eq(allowed & ~masked.bit_select(vector, 1)),
-            self.write.p.address.eq(Cat(words[0] & ~3, words[1])),  # a message is a dword, aligned
+            self.write.p.address[2:].eq(entry[2:64]),  # a message is an aligned dword
             self.write.p.length.eq(4),
-            self.write.p.data.eq(words[2]),
+            self.write.p.data.eq(entry[64:]),
         ]
         m.d.sync += [
             waiting.eq(allowed & (pending & ~masked).any()),
@@ -154,7 +154,7 @@ class Msix(wiring.Component):
             with m.State("FETCH"):
                 # The data of an address comes one step later.
                 m.d.comb += fetch.addr.eq(Cat(step, vector))
-                m.d.sync += [step.eq(step + 1), words[step - 1].eq(fetch.data)]
+                m.d.sync += [step.eq(step + 1), entry.eq(Cat(entry[32:], fetch.data))]
                 with m.If(step == 3):
                     with m.If(sendable):
                         m.d.sync += pending.bit_select(vector, 1).eq(0)
