@@ -30,6 +30,10 @@ class HostMemory:
         self._blocks.append((address, bytearray(fill.ljust(size, b"\0"))))
         return address
 
+    def release(self) -> None:
+        """Give up all allocations; the next ones lie elsewhere."""
+        self._blocks.clear()
+
     def _find(self, address: int, length: int) -> tuple[bytearray, int]:
         for base, block in reversed(self._blocks):
             if base <= address and address + length <= base + len(block):
@@ -72,6 +76,11 @@ class SplitRing:
             "driver": self.driver,
             "device": self.device,
         }
+
+    @property
+    def free(self) -> int:
+        """Descriptors that no chain holds."""
+        return len(self._free)
 
     def put_descriptor(self, index: int, address: int, length: int, flags: int, link: int) -> None:
         """Fill one descriptor."""
@@ -126,7 +135,8 @@ class ReadServer:
     """Answers a read channel's client from memory, with random latency and pauses.
 
     Memory is sampled when the request is taken. ``fails(address)`` ends a read with an error.
-    ``requests`` lists ``(address, length)``.
+    ``requests`` lists ``(address, length)``. While ``flushing`` is set, requests are dropped, and no
+    data comes any more.
     """
 
     def __init__(
@@ -144,6 +154,7 @@ class ReadServer:
         self.lanes, self.stall, self.fails = width // 8, stall, fails
         self.rng = random.Random(seed)
         self.requests: list[tuple[int, int]] = []
+        self.flushing = False
         self._beats: deque[dict[str, Any]] = deque()
 
     def _answer(self, address: int, length: int, context: Any) -> None:
@@ -178,24 +189,27 @@ class ReadServer:
     async def take(self, ctx: Any) -> None:
         """Background bench: takes requests."""
         while True:
-            while self.rng.random() < self.stall:
-                await ctx.tick()
-            ctx.set(self.request.ready, 1)
-            request = await taken(ctx, self.request)
-            ctx.set(self.request.ready, 0)
-            self.requests.append((request.address, request.length))
-            self._answer(request.address, request.length, request.context)
+            ctx.set(self.request.ready, self.flushing or self.rng.random() >= self.stall)
+            ready, valid, request = (
+                await ctx.tick().sample(self.request.ready, self.request.valid, self.request.payload)
+            )[-3:]
+            if ready and valid and not self.flushing:
+                self.requests.append((request.address, request.length))
+                self._answer(request.address, request.length, request.context)
 
     async def give(self, ctx: Any) -> None:
         """Background bench: returns data."""
+        offered = False
         while True:
-            while not self._beats or self.rng.random() < self.stall:
-                await ctx.tick()
-            ctx.set(self.data.payload, self._beats.popleft())
-            ctx.set(self.data.valid, 1)
-            while not (await ctx.tick().sample(self.data.ready))[-1]:
-                pass
-            ctx.set(self.data.valid, 0)
+            if self.flushing:
+                self._beats.clear()
+                offered = False
+            elif not offered and self._beats and self.rng.random() >= self.stall:
+                ctx.set(self.data.payload, self._beats.popleft())
+                offered = True
+            ctx.set(self.data.valid, offered)
+            *_, ready = await ctx.tick().sample(self.data.ready)
+            offered = offered and not ready
 
     @property
     def benches(self) -> tuple[Any, Any]:

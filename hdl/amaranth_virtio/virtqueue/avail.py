@@ -88,6 +88,7 @@ class AvailFetcher(wiring.Component):
         return self._queues
 
     def elaborate(self, platform: Any) -> Module:
+        """Build the FSM that serves one queue after another."""
         m = Module()
         m.submodules.kicks = kicks = KickQueue(queues=self.queues)
         wiring.connect(m, wiring.flipped(self.kick), kicks.kick)

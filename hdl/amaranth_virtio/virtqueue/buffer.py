@@ -47,11 +47,10 @@ class StreamBuffer(wiring.Component):
         return self._depth
 
     def elaborate(self, platform: Any) -> Module:
+        """Put a FIFO of one more than ``depth`` between the streams."""
         m = Module()
         # One more than asked for: the FIFO does not count its output register as room.
-        m.submodules.fifo = fifo = SyncFIFOBuffered(
-            width=Shape.cast(self.shape).width, depth=self.depth + 1
-        )
+        m.submodules.fifo = fifo = SyncFIFOBuffered(width=Shape.cast(self.shape).width, depth=self.depth + 1)
         m.d.comb += [
             fifo.w_data.eq(Value.cast(self.i.payload)),
             fifo.w_en.eq(self.i.valid),

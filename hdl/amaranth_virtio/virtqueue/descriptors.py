@@ -83,6 +83,7 @@ class DescriptorFetcher(wiring.Component):
         return self._width
 
     def elaborate(self, platform: Any) -> Module:
+        """Build the FSM that walks one chain after another."""
         m = Module()
 
         context = self.lookup.context
@@ -92,7 +93,9 @@ class DescriptorFetcher(wiring.Component):
         descriptor = Signal(Descriptor)
         writable = (descriptor.flags & DescriptorFlag.WRITE) != 0
         # Segments of the chain so far, and their bytes with one bit against overflow.
-        segments = {direction: Signal(16, name=f"{direction}_segments") for direction in ("readable", "writable")}
+        segments = {
+            direction: Signal(16, name=f"{direction}_segments") for direction in ("readable", "writable")
+        }
         totals = {direction: Signal(33, name=f"{direction}_bytes") for direction in ("readable", "writable")}
         position = Signal(16)  # descriptors of the chain before this one
 

@@ -49,6 +49,7 @@ class KickQueue(wiring.Component):
         return self._queues
 
     def elaborate(self, platform: Any) -> Module:
+        """Build the line and the bits that say who stands in it."""
         m = Module()
         m.submodules.line = line = StreamBuffer(shape=QUEUE, depth=self.queues)
         wiring.connect(m, line.o, wiring.flipped(self.queue))

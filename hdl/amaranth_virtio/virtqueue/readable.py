@@ -34,6 +34,7 @@ class ReadableMover(wiring.Component):
     read: Out(stream.Signature(read_request_layout(ChainContext)))
 
     def elaborate(self, platform: Any) -> Module:
+        """Build the FSM that goes through the segments of one job after another."""
         m = Module()
         job = Signal(ReadableJob)
         index = Signal(16)

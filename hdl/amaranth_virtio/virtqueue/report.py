@@ -55,6 +55,7 @@ class ErrorFilter(wiring.Component):
         return self._sources
 
     def elaborate(self, platform: Any) -> Module:
+        """Build the register that lets the first error pass."""
         m = Module()
         faulted = Signal()
         m.d.comb += self.chain.token.eq(self.fault.payload)

@@ -131,6 +131,7 @@ class SplitRings(wiring.Component):
         return self._slots
 
     def elaborate(self, platform: Any) -> Module:
+        """Put the components together."""
         m = Module()
         avail = AvailFetcher(width=self.width, queues=self.queues)
         descriptors = DescriptorFetcher(width=self.width)

@@ -5,7 +5,7 @@ from typing import Any
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In
 from amaranth.utils import ceil_log2, exact_log2
 
 from .layout import ChainLookup, ChainRecord, ChainWrite, Segment, SegmentLookup, SegmentWrite
@@ -68,10 +68,9 @@ class SegmentStore(wiring.Component):
         return Cat(Mux(writable, ~index, index), token[: ceil_log2(self.slots)])
 
     def elaborate(self, platform: Any) -> Module:
+        """Build the memories and their ports."""
         m = Module()
-        m.submodules.segments = segments = Memory(
-            shape=Segment, depth=self.slots * self.queue_size, init=[]
-        )
+        m.submodules.segments = segments = Memory(shape=Segment, depth=self.slots * self.queue_size, init=[])
         m.submodules.counts = counts = Memory(shape=COUNTS, depth=self.slots, init=[])
         m.submodules.origins = origins = Memory(shape=ChainRecord, depth=self.slots, init=[])
 
@@ -95,9 +94,7 @@ class SegmentStore(wiring.Component):
             index = Signal(16, name=f"{direction}_index")
             m.d.sync += index.eq(port.select.index)
             m.d.comb += [
-                get_segment.addr.eq(
-                    self._row(port.select.token, port.select.index, direction == "writable")
-                ),
+                get_segment.addr.eq(self._row(port.select.token, port.select.index, direction == "writable")),
                 get_counts.addr.eq(port.select.token),
                 port.segment.eq(get_segment.data),
                 port.exists.eq(index < get_counts.data[direction]),

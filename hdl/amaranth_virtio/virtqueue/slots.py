@@ -48,6 +48,7 @@ class SlotPool(wiring.Component):
         return self._slots
 
     def elaborate(self, platform: Any) -> Module:
+        """Build the bitmaps and the choice of the lowest free token."""
         m = Module()
         held = Signal(self.slots)  # from ``free`` to ``release``
         needed = Signal(self.slots)  # from ``reading`` to ``read``

@@ -103,6 +103,7 @@ class UsedWriter(wiring.Component):
         return self._slots
 
     def elaborate(self, platform: Any) -> Module:
+        """Build the writer of the ring and, beside it, the path from flags to interrupts."""
         m = Module()
         self._write_ring(m)
         self._interrupt(m)
@@ -153,9 +154,7 @@ class UsedWriter(wiring.Component):
                 m.d.sync += [
                     index.eq(stored.data + 1),
                     self.write.payload.address.eq(
-                        device
-                        + used_ring_offset(0)
-                        + Cat(Const(0, 3), stored.data & (context.size - 1))
+                        device + used_ring_offset(0) + Cat(Const(0, 3), stored.data & (context.size - 1))
                     ),
                     self.write.payload.length.eq(ELEMENT_BYTES),
                     self.write.payload.data.eq(Cat(record.head, Const(0, 16), done.written)),

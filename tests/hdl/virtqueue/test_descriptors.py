@@ -81,7 +81,9 @@ class Bench:
             background=[
                 serve_contexts(dut.lookup, [ring.context for ring in self.rings]),
                 *self.server.benches,
-                self.collector(dut.chain, lambda c: self.chains.append((c.token, c.queue, c.readable, c.writable))),
+                self.collector(
+                    dut.chain, lambda c: self.chains.append((c.token, c.queue, c.readable, c.writable))
+                ),
                 self.collector(dut.job, lambda j: self.jobs.append((j.token, j.segments))),
                 self.watch_segments,
                 self.watch_records,
