@@ -110,7 +110,9 @@ class Blk(DeviceKind):
         return self.disk.read(sector, length // SECTOR_BYTES)
 
     def write(self, sector: int, payload: bytes) -> None:
-        """OUT; :class:`DiskError`."""
+        """OUT; :class:`DiskError`. Durable at once for a driver that cannot flush, §5.2.6.1."""
         if self.read_only or len(payload) % SECTOR_BYTES:
             raise DiskError("read-only, or not whole sectors")
         self.disk.write(sector, payload)
+        if not self.accepted >> BlkFeature.FLUSH & 1:
+            self.disk.flush()

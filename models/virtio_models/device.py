@@ -62,6 +62,7 @@ class DeviceKind(ABC):
     features: int = 0
     requires: Mapping[int, tuple[int, ...]] = {}
     queues: int = 1
+    accepted: int = 0  # features in force; 0 before FEATURES_OK
     changed: Callable[[], None] = staticmethod(lambda: None)  # call after ``config`` has changed
 
     def config(self) -> bytes | None:
@@ -111,7 +112,7 @@ class ReferenceDevice:
 
     def _reset(self) -> None:
         self.status = DeviceStatus(0)
-        self.accepted = 0
+        self.accepted = self.kind.accepted = 0
         self.isr = 0
         self.cause = Cause.NONE
         self.diagnostics = wire.pack(Diagnostics, magic=layout.DIAGNOSTICS_MAGIC)
@@ -127,8 +128,7 @@ class ReferenceDevice:
 
     def function_reset(self) -> int:
         """Reset by the PCI function."""
-        self._resetting = 0
-        self._reset()
+        self._finish_reset()
         return self._rng.randrange(4)
 
     def interrupt_status(self) -> bool:
@@ -262,8 +262,12 @@ class ReferenceDevice:
         if self._resetting and by_driver:
             self._resetting -= 1
             if not self._resetting:
-                self._reset()
+                self._finish_reset()
         return self.status
+
+    def _finish_reset(self) -> None:
+        self._resetting = 0
+        self._reset()
 
     def _set(self, name: str, value: int) -> None:
         match name:
@@ -292,12 +296,15 @@ class ReferenceDevice:
         if not value:
             self._work = None
             self._resetting = 1 + self._rng.randrange(3)
+            if not self.status:
+                self._finish_reset()
             return
         bits = DeviceStatus(value) & DRIVER_BITS
         if not self.features_acceptable():
             bits &= ~DeviceStatus.FEATURES_OK
         self.status |= bits & ~DeviceStatus.DRIVER_OK
         if DeviceStatus.FEATURES_OK in self.status:
+            self.kind.accepted = self.accepted
             self.status |= bits
 
     def _valid_vector(self, value: int) -> int:
@@ -313,7 +320,7 @@ class ReferenceDevice:
             if value and not value & value - 1 and value <= self.queue_size:
                 queue.size = value
         elif name == "queue_enable":
-            queue.enabled = value == 1
+            queue.enabled = value == 1 and DeviceStatus.FEATURES_OK in self.status
         else:
             field, _, half = name.rpartition("_")
             attribute = field.removeprefix("queue_")

@@ -91,7 +91,8 @@ class VirtioDevice:
 
         ``features`` is what the driver would like, by default everything offered. ``queue_size``
         limits the queues; ``None`` takes what the device offers. ``interrupts`` maps the
-        configuration to vector 0 and queue n to vector n + 1, as far as there are vectors.
+        configuration to vector 0 and queue n to vector n + 1, as far as there are vectors; without,
+        MSI-X is off.
         """
         await self.reset()
         await self.acknowledge()
@@ -99,6 +100,8 @@ class VirtioDevice:
         await self.features_ok()
         if interrupts:
             await self.set_up_interrupts()
+        else:
+            await self.transport.msix_control(enable=False)
         for number in range(await self.transport.common("num_queues")):
             await self.set_up_queue(number, queue_size, interrupts=interrupts)
         await self.driver_ok()

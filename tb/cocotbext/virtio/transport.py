@@ -21,6 +21,8 @@ INITIATE_FLR = 1 << 15
 PM_CONTROL = 4
 #: Polls of something that takes a device a moment, and the device's time between two of them.
 POLLS, POLL_NS = 1000, 200
+#: Time given to a function level reset; silicon is allowed 100 ms.  [PCIe base 5.0 §6.6.2]
+FLR_NS = 5_000
 
 
 class DriverError(Exception):
@@ -304,7 +306,7 @@ class Modern:
             (control, 2),
             (ConfigOffset.COMMAND, 2),
         ]
-        saved = [(offset, size, await self.host.config_read(offset, size)) for offset, size in places]
+        saved = [(at, size, await self.host.config_read(at, size)) for at, size in places]
         await self.initiate_flr()
         await self.flr_done()
         for offset, size, value in saved:
@@ -317,7 +319,8 @@ class Modern:
         await self.host.config_write(position, 2, control | INITIATE_FLR)
 
     async def flr_done(self) -> None:
-        """Wait until the function completes configuration requests again."""
+        """Wait as long as a reset may take, and then while the function still answers with RRS."""
+        await self.host.sleep(FLR_NS)
         for _ in range(POLLS):
             try:
                 await self.host.config_read(ConfigOffset.VENDOR_ID, 2)

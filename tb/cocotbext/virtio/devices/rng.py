@@ -1,6 +1,5 @@
 """Front end of an entropy device.  [virtio 1.4 §5.4]"""
 
-
 from ..driver import Request, VirtioDevice
 from ..transport import DriverError
 

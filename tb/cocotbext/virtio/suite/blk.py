@@ -1,0 +1,361 @@
+"""The block device: every request against what is behind it."""
+
+from virtio_spec import wire
+from virtio_spec.blk import SECTOR_BYTES, BlkConfig, BlkFeature, BlkReqHeader, BlkReqType, BlkStatus
+from virtio_spec.virtio import Feature, feature_mask
+from virtio_spec.virtio_pci import CfgType
+
+from ..devices.blk import BlkRequest, VirtioBlk
+from .helpers import QUIET_NS, exercise, quiet, same
+from .registry import Bench, case
+
+__all__: list[str] = []
+
+IN, OUT, FLUSH, GET_ID = BlkReqType.IN, BlkReqType.OUT, BlkReqType.FLUSH, BlkReqType.GET_ID
+BLK = ("blk",)
+
+
+async def start(bench: Bench, **options: int) -> VirtioBlk:
+    """The device at DRIVER_OK."""
+    return VirtioBlk(await bench.start(**options))
+
+
+def content(bench: Bench, sector: int, count: int = 1) -> bytes:
+    """What the disk holds."""
+    return bytes(bench.disk.data[SECTOR_BYTES * sector : SECTOR_BYTES * (sector + count)])
+
+
+def fill(bench: Bench, sector: int, count: int = 1) -> bytes:
+    """Put random bytes on the disk, behind the device's back; returns them."""
+    data = bench.rng.randbytes(SECTOR_BYTES * count)
+    bench.disk.data[SECTOR_BYTES * sector : SECTOR_BYTES * (sector + count)] = data
+    return data
+
+
+def anywhere(bench: Bench, count: int = 1) -> int:
+    """A sector with ``count - 1`` behind it."""
+    return bench.rng.randrange(bench.disk.capacity - count + 1)
+
+
+def failed(request: BlkRequest, status: BlkStatus, what: str) -> None:
+    """``AssertionError`` unless it ended with ``status`` and its data area is all zeros."""
+    same(BlkStatus(request.status), status, f"status of {what}")
+    same(request.data, bytes(len(request.data)), f"data area of {what}")
+
+
+@case(devices=BLK, proves=("BLK-DEV-01", "BLK-DEV-04", "BLK-DEV-05", "FEAT-DEV-04"))
+async def the_configuration_describes_the_disk(bench: Bench) -> None:
+    device = await bench.start()
+    names = ("capacity", "size_max", "seg_max", "blk_size", "unused0", "unused1")
+    config = await device.transport.config(BlkConfig, *(names[:4]))
+    same(config.capacity, bench.disk.capacity, "capacity")
+    same(config.blk_size % SECTOR_BYTES, 0, "blk_size modulo 512")
+    if config.seg_max < 1 or config.size_max < SECTOR_BYTES:
+        raise AssertionError(f"seg_max is {config.seg_max}, size_max is {config.size_max}")
+    same(await device.transport.read(CfgType.DEVICE, 33, 1), 0, "unused0")
+    for offset in (57, 58, 59):
+        same(await device.transport.read(CfgType.DEVICE, offset, 1), 0, "unused1")
+    if not device.accepted >> BlkFeature.FLUSH & 1:
+        raise AssertionError("FLUSH is not offered")
+
+
+@case(devices=BLK, proves=("BLK-DEV-P02", "SPLIT-DEV-16", "SPLIT-DEV-P03"), traps=(1, 17))
+async def a_read_returns_what_is_on_the_disk(bench: Bench) -> None:
+    blk = await start(bench)
+    for count in (1, 2):
+        sector = anywhere(bench, count)
+        expected = fill(bench, sector, count)
+        same(await blk.read(sector, count), expected, f"{count} sectors from {sector} on")
+
+
+@case(devices=BLK, proves=("BLK-DEV-P02",))
+async def a_write_changes_its_sectors_only(bench: Bench) -> None:
+    blk = await start(bench)
+    sector = bench.rng.randrange(1, bench.disk.capacity - 2)
+    fill(bench, sector - 1, 4)
+    before, after = content(bench, sector - 1), content(bench, sector + 2)
+    data = bench.rng.randbytes(2 * SECTOR_BYTES)
+    await blk.write(sector, data)
+    same(content(bench, sector, 2), data, "the sectors written")
+    same((content(bench, sector - 1), content(bench, sector + 2)), (before, after), "their neighbours")
+    same(await blk.read(sector, 2), data, "the sectors read back")
+
+
+@case(devices=BLK, proves=("BLK-DEV-P02",))
+async def the_first_and_the_last_sector_are_within_reach(bench: Bench) -> None:
+    blk = await start(bench)
+    for sector in (0, bench.disk.capacity - 1):
+        data = bench.rng.randbytes(SECTOR_BYTES)
+        await blk.write(sector, data)
+        same(content(bench, sector), data, f"sector {sector}")
+        same(await blk.read(sector, 1), data, f"sector {sector}, read")
+
+
+@case(devices=BLK, proves=("BLK-DEV-31",), traps=(30,))
+async def a_flush_makes_writes_durable(bench: Bench) -> None:
+    blk = await start(bench)
+    sector, flushes = anywhere(bench, 1), bench.disk.counts["flush"]
+    data = bench.rng.randbytes(SECTOR_BYTES)
+    await blk.write(sector, data)
+    await blk.flush()
+    same(bench.disk.durable(sector, 1), data, "what survives a loss of power")
+    if bench.disk.counts["flush"] == flushes:
+        raise AssertionError("the flush did not reach the disk")
+
+
+@case(devices=BLK, proves=("BLK-DEV-31",), traps=(30,))
+async def without_flush_every_write_is_durable(bench: Bench) -> None:
+    device = await bench.start(features=feature_mask(Feature.VERSION_1, BlkFeature.BLK_SIZE))
+    sector, data = anywhere(bench), bench.rng.randbytes(SECTOR_BYTES)
+    await VirtioBlk(device).write(sector, data)
+    same(bench.disk.durable(sector, 1), data, "what survives a loss of power")
+
+
+@case(devices=BLK, proves=("BLK-DEV-31",))
+async def a_flush_that_fails_is_told(bench: Bench) -> None:
+    blk = await start(bench)
+    bench.disk.flush_fails = True
+    failed(await blk.request(FLUSH), BlkStatus.IOERR, "a flush")
+    bench.disk.heal()
+    await blk.flush()
+
+
+@case(devices=BLK, proves=("BLK-DEV-P03",))
+async def the_serial_number_is_text(bench: Bench) -> None:
+    blk = await start(bench)
+    serial = (await blk.request(GET_ID, room=20)).result()
+    text = serial.rstrip(b"\0")
+    if not text or not all(32 <= byte < 127 for byte in text):
+        raise AssertionError(f"the serial number is {serial!r}")
+    for room in (0, 5, 19, 21, 40):
+        found = (await blk.request(GET_ID, room=room)).result()
+        same(found, serial[:room].ljust(room, b"\0"), f"the serial number in {room} bytes")
+
+
+@case(devices=BLK, proves=("BLK-DEV-P01", "BLK-DEV-36"))
+async def other_requests_are_unsupported(bench: Bench) -> None:
+    blk = await start(bench)
+    operations = bench.disk.counts.total()
+    for kind in (2, 5, BlkReqType.DISCARD, BlkReqType.WRITE_ZEROES, 15, 26, 0xFFFF_FFFF, 0x8000_0000):
+        failed(await blk.request(kind, data=bytes(16), room=24), BlkStatus.UNSUPP, f"type {kind:#x}")
+    same(bench.disk.counts.total(), operations, "operations of the disk")
+    await exercise(bench, blk.device)
+
+
+@case(devices=BLK, proves=("BLK-DEV-P02",))
+async def beyond_the_end_is_an_error(bench: Bench) -> None:
+    blk, end = await start(bench), bench.disk.capacity
+    before = bytes(bench.disk.data)
+    for sector, count in ((end, 1), (end - 1, 2), (2**55 - 1, 1), (2**64 - 1, 1)):
+        what = f"{count} sectors from {sector:#x} on"
+        failed(await blk.request(IN, sector, room=count * SECTOR_BYTES), BlkStatus.IOERR, f"a read of {what}")
+        data = bench.rng.randbytes(count * SECTOR_BYTES)
+        failed(await blk.request(OUT, sector, data), BlkStatus.IOERR, f"a write of {what}")
+    same(bytes(bench.disk.data) == before, True, "whether the disk is unchanged")
+    await exercise(bench, blk.device)
+
+
+@case(devices=BLK, proves=("BLK-DEV-P02",))
+async def parts_of_sectors_are_an_error(bench: Bench) -> None:
+    blk, before = await start(bench), bytes(bench.disk.data)
+    for length in (1, 511, 513):
+        failed(await blk.request(IN, 0, room=length), BlkStatus.IOERR, f"a read of {length} bytes")
+        data = bench.rng.randbytes(length)
+        failed(await blk.request(OUT, 0, data), BlkStatus.IOERR, f"a write of {length} bytes")
+    same(bytes(bench.disk.data) == before, True, "whether the disk is unchanged")
+    await exercise(bench, blk.device)
+
+
+@case(devices=BLK, proves=("SPLIT-DEV-P03",))
+async def a_header_cut_short_is_an_error(bench: Bench) -> None:
+    device = await bench.start()
+    header = wire.pack(BlkReqHeader, type=IN, sector=1)
+    for length in (15, 8, 1, 0):
+        request = await device.submit(0, [header[:length]] if length else [], [512, 1])
+        await device.wait(request)
+        failed(BlkRequest(request), BlkStatus.IOERR, f"a request with {length} readable bytes")
+    await exercise(bench, device)
+
+
+@case(devices=BLK, proves=("SPLIT-DEV-P03",), traps=(17,))
+async def a_request_without_room_for_a_status_is_given_back(bench: Bench) -> None:
+    device = await bench.start()
+    request = await device.submit(0, [wire.pack(BlkReqHeader, type=IN)], [])
+    await device.wait(request)
+    same(request.used, 0, "used length")
+    await exercise(bench, device)
+
+
+@case(devices=BLK, proves=("SPLIT-DEV-01",), traps=(13,))
+async def requests_are_cut_anywhere(bench: Bench) -> None:
+    blk = await start(bench)
+    for _ in range(3):
+        sector, data = anywhere(bench, 1), bench.rng.randbytes(SECTOR_BYTES)
+        points = [bench.rng.randrange(1, 16), *(bench.rng.randrange(1, 528) for _ in range(5))]
+        request = await blk.request(OUT, sector, data, framing=(points, ()))
+        request.result()
+        same(content(bench, sector), data, f"sector {sector}, cut at {sorted(points)}")
+        points = [bench.rng.randrange(1, 513) for _ in range(6)]
+        request = await blk.request(IN, sector, room=SECTOR_BYTES, framing=((4, 9), points))
+        same(request.result(), data, f"sector {sector} read, cut at {sorted(points)}")
+
+
+@case(devices=BLK, proves=("SPLIT-DEV-01",), traps=(13,))
+async def a_header_of_single_bytes_is_a_header(bench: Bench) -> None:
+    blk = VirtioBlk(await bench.start(queue_size=32))
+    sector = anywhere(bench)
+    expected = fill(bench, sector)
+    request = await blk.request(IN, sector, room=SECTOR_BYTES, framing=(range(1, 16), (1, 2, 3, 511, 512)))
+    same(request.result(), expected, f"sector {sector}")
+
+
+@case(devices=BLK, proves=("SPLIT-DEV-01",), traps=(13,))
+async def header_and_data_may_share_a_descriptor(bench: Bench) -> None:
+    blk = await start(bench)
+    sector, data = anywhere(bench), bench.rng.randbytes(SECTOR_BYTES)
+    (await blk.request(OUT, sector, data, framing=((), ()))).result()
+    same(content(bench, sector), data, f"sector {sector}")
+    read = await blk.request(IN, sector, room=SECTOR_BYTES, framing=((), ()))
+    same(read.result(), data, f"sector {sector}, read with its status")
+
+
+@case(devices=BLK, proves=("SPLIT-DEV-16", "SPLIT-DEV-P02"))
+async def several_requests_are_in_flight(bench: Bench) -> None:
+    blk = await start(bench)
+    first = bench.rng.randrange(bench.disk.capacity - 4)
+    old = [fill(bench, first), fill(bench, first + 1)]
+    new = [bench.rng.randbytes(SECTOR_BYTES) for _ in range(2)]
+    requests = [
+        blk.prepare(IN, first, room=SECTOR_BYTES),
+        blk.prepare(OUT, first + 2, new[0]),
+        blk.prepare(IN, first + 1, room=SECTOR_BYTES),
+        blk.prepare(OUT, first + 3, new[1]),
+    ]
+    await blk.device.kick()
+    await blk.wait(*requests)
+    same([requests[0].result(), requests[2].result()], old, "what was read")
+    same([requests[1].result(), requests[3].result()], [b"", b""], "the writes")
+    same(content(bench, first + 2, 2), b"".join(new), "what was written")
+
+
+@case(devices=BLK, proves=("SPLIT-DEV-16",))
+async def a_failure_does_not_touch_its_neighbours(bench: Bench) -> None:
+    blk = await start(bench)
+    expected = fill(bench, 0)
+    requests = [
+        blk.prepare(IN, 0, room=SECTOR_BYTES),
+        blk.prepare(IN, bench.disk.capacity, room=SECTOR_BYTES),
+        blk.prepare(7, room=3),
+        blk.prepare(IN, 0, room=SECTOR_BYTES),
+    ]
+    await blk.device.kick()
+    await blk.wait(*requests)
+    same([requests[0].result(), requests[3].result()], [expected] * 2, "the reads around")
+    failed(requests[1], BlkStatus.IOERR, "a read beyond the end")
+    failed(requests[2], BlkStatus.UNSUPP, "an unknown request")
+
+
+@case(devices=BLK, proves=("BLK-DEV-P02",))
+async def a_fault_of_the_disk_is_an_error(bench: Bench) -> None:
+    blk = await start(bench)
+    sector = bench.rng.randrange(bench.disk.capacity - 1)
+    before = fill(bench, sector, 2)
+    bench.disk.fail(sector)
+    failed(await blk.request(IN, sector, room=SECTOR_BYTES), BlkStatus.IOERR, "a read of a broken sector")
+    data = bench.rng.randbytes(SECTOR_BYTES)
+    failed(await blk.request(OUT, sector, data), BlkStatus.IOERR, "a write of a broken sector")
+    same(await blk.read(sector + 1, 1), before[SECTOR_BYTES:], "the sector behind")
+    bench.disk.heal()
+    same(await blk.read(sector, 1), before[:SECTOR_BYTES], "the sector after its repair")
+
+
+@case(devices=BLK, proves=("BLK-DEV-19", "BLK-DEV-20", "NOTIF-DEV-P01", "PCI-ISR-DEV-02"), traps=(2,))
+async def a_change_of_the_capacity_is_told(bench: Bench) -> None:
+    blk, size = await start(bench), bench.disk.capacity
+    before = bench.host.interrupts(0)
+    await blk.device.transport.isr()
+    try:
+        bench.disk.resize(size - 3)
+        await blk.device.wait_interrupt(0, before)
+        same(await blk.device.transport.isr() & 2, 2, "configuration bit of the ISR")
+        same(await blk.capacity(), size - 3, "capacity")
+        request = await blk.request(IN, size - 3, room=SECTOR_BYTES)
+        failed(request, BlkStatus.IOERR, "a read beyond the new end")
+        expected = fill(bench, size - 4)
+        same(await blk.read(size - 4, 1), expected, "the last sector")
+    finally:
+        bench.disk.resize(size)
+
+
+@case(devices=BLK, proves=("PCI-CC-DEV-06",), traps=(5,))
+async def what_was_read_before_a_change_has_another_generation(bench: Bench) -> None:
+    device = await bench.start()
+    transport, size = device.transport, bench.disk.capacity
+    try:
+        for change in (1, 2, 1, 0):
+            before = bench.host.interrupts(0)
+            await transport.read(CfgType.DEVICE, 0, 4)
+            generation = await transport.common("config_generation")
+            await transport.read(CfgType.DEVICE, 4, 4)
+            bench.disk.resize(size - change)
+            await device.wait_interrupt(0, before)
+            if await transport.common("config_generation") == generation:
+                raise AssertionError(f"the generation is {generation} before and after the change")
+            config = await transport.config(BlkConfig, "capacity")
+            same(config.capacity, size - change, "capacity")
+    finally:
+        if bench.disk.capacity != size:
+            bench.disk.resize(size)
+
+
+@case(devices=BLK, proves=("BLK-DEV-P02", "SPLIT-DEV-01"), traps=(13,))
+async def random_work_agrees_with_the_disk(bench: Bench) -> None:
+    blk, rng = await start(bench), bench.rng
+    for _ in range(8):
+        count = rng.randrange(1, 3)
+        sector = anywhere(bench, count)
+        cuts = [rng.randrange(1, 512 * count + 17) for _ in range(rng.randrange(4))]
+        if rng.random() < 0.5:
+            data = rng.randbytes(SECTOR_BYTES * count)
+            (await blk.request(OUT, sector, data, framing=(cuts, ()))).result()
+            same(content(bench, sector, count), data, f"{count} sectors from {sector} on")
+        else:
+            expected = fill(bench, sector, count)
+            request = await blk.request(IN, sector, room=SECTOR_BYTES * count, framing=((), cuts))
+            same(request.result(), expected, f"{count} sectors from {sector} on, read")
+
+
+@case(devices=BLK, proves=("RESET-DEV-02", "BLK-DEV-31"), traps=(6,))
+async def a_reset_in_the_middle_of_a_transfer_leaves_it_usable(bench: Bench) -> None:
+    blk = await start(bench)
+    for number in range(2):
+        blk.prepare(OUT, number, bench.rng.randbytes(SECTOR_BYTES))
+        blk.prepare(IN, number + 2, room=SECTOR_BYTES)
+    await blk.device.kick()
+    await bench.host.sleep(bench.rng.randrange(1500))
+    await blk.device.reset()
+    bench.host.memory.grants.clear()
+    await bench.host.sleep(QUIET_NS)
+    same(bench.host.memory.violations, [], "accesses after the reset")
+    await exercise(bench, await bench.start())
+
+
+@case(devices=BLK, profile="read_only", proves=("BLK-DEV-21", "BLK-DEV-22"))
+async def a_read_only_disk_refuses_writes(bench: Bench) -> None:
+    blk = await start(bench)
+    if not blk.device.accepted >> BlkFeature.RO & 1:
+        raise AssertionError("RO is not offered")
+    before, writes = bytes(bench.disk.data), bench.disk.counts["write"]
+    request = await blk.request(OUT, anywhere(bench), bench.rng.randbytes(SECTOR_BYTES))
+    failed(request, BlkStatus.IOERR, "a write")
+    same(bytes(bench.disk.data) == before, True, "whether the disk is unchanged")
+    same(bench.disk.counts["write"], writes, "writes that reached the disk")
+    await exercise(bench, blk.device)
+
+
+@case(devices=BLK, profile="read_only", proves=("BLK-DEV-21",))
+async def a_driver_that_does_not_know_read_only_is_refused_too(bench: Bench) -> None:
+    device = await bench.start(features=feature_mask(Feature.VERSION_1, BlkFeature.FLUSH))
+    request = await VirtioBlk(device).request(OUT, 0, bench.rng.randbytes(SECTOR_BYTES))
+    failed(request, BlkStatus.IOERR, "a write")
+    await quiet(bench, device, vectors=1)

@@ -1,0 +1,304 @@
+"""The common configuration: status, features, queue registers, reset."""
+
+from virtio_spec import layout, split, wire
+from virtio_spec.blk import BlkFeature
+from virtio_spec.virtio import NO_VECTOR, DeviceStatus, Feature, feature_mask
+from virtio_spec.virtio_pci import CfgType, CommonCfg
+
+from ..driver import VirtioDevice
+from ..split import SplitQueue
+from .helpers import QUIET_NS, exercise, quiet, same, small
+from .registry import Bench, case
+
+__all__: list[str] = []
+
+OK = DeviceStatus.FEATURES_OK
+RING_FEATURES = feature_mask(*(bit for bit in Feature if bit >= Feature.INDIRECT_DESC))
+KNOWN = {"rng": RING_FEATURES, "blk": RING_FEATURES | feature_mask(*BlkFeature)}
+
+
+async def negotiated(bench: Bench, features: int) -> int:
+    """FEATURES_OK as the device leaves it when the driver wants just ``features``."""
+    device = await bench.probe()
+    await device.reset()
+    await device.acknowledge()
+    await device.transport.accept_features(features)
+    return await device.transport.add_status(OK) & OK
+
+
+@case(
+    proves=("RESET-DEV-01", "PCI-CC-DEV-07", "PCI-CC-DEV-08", "PCI-CC-DEV-P01", "PCI-CC-DEV-P02"), traps=(7,)
+)
+async def a_reset_clears_the_registers(bench: Bench) -> None:
+    device = await bench.start(queue_size=2)
+    await device.reset()
+    common = device.transport.common
+    same(await common("device_status"), 0, "device_status")
+    same(await common("num_queues"), 1, "num_queues")
+    same(await common("queue_size"), bench.queue_size, "queue_size")
+    for name in ("queue_enable", "queue_desc", "queue_driver", "queue_device"):
+        same(await common(name), 0, name)
+    same(await device.transport.accepted_features(), 0, "driver_feature")
+
+
+@case(proves=("RFB-DEV-01", "FEAT-DEV-01", "FEAT-DEV-04", "PCI-CC-DEV-03"))
+async def the_offer_is_version_1_and_nothing_unknown(bench: Bench) -> None:
+    transport = (await bench.probe()).transport
+    offered = await transport.offered_features()
+    if not offered >> Feature.VERSION_1 & 1:
+        raise AssertionError("VERSION_1 is not offered")
+    same(offered & ~KNOWN[bench.device], 0, "unknown features offered")
+    for window in (2, 3, 0xFFFF_FFFF):
+        await transport.set_common("device_feature_select", window)
+        same(await transport.common("device_feature"), 0, f"window {window:#x} of the features")
+
+
+@case(proves=("PCI-CC-DEV-04",))
+async def accepted_features_read_back(bench: Bench) -> None:
+    device = await bench.probe()
+    await device.acknowledge()
+    accepted = await device.negotiate()
+    same(await device.transport.accepted_features(), accepted, "driver_feature")
+
+
+@case(proves=("FEAT-DEV-02", "FEAT-DEV-05"))
+async def any_subset_with_version_1_is_accepted(bench: Bench) -> None:
+    offered = await (await bench.probe()).transport.offered_features()
+    version = 1 << Feature.VERSION_1
+    for wanted in (version, offered, offered & bench.rng.getrandbits(64) | version, offered):
+        same(await negotiated(bench, wanted), OK, f"FEATURES_OK for {wanted:#x}")
+
+
+@case(proves=("FEAT-DEV-03", "RFB-DEV-02"), traps=(10,))
+async def without_version_1_features_ok_is_refused(bench: Bench) -> None:
+    offered = await (await bench.probe()).transport.offered_features()
+    same(await negotiated(bench, offered & ~(1 << Feature.VERSION_1)), 0, "FEATURES_OK")
+
+
+@case(proves=("FEAT-DEV-03",), traps=(10,))
+async def a_feature_not_offered_is_refused(bench: Bench) -> None:
+    offered = await (await bench.probe()).transport.offered_features()
+    missing = [bit for bit in range(64) if not offered >> bit & 1]
+    for bit in (bench.rng.choice([b for b in missing if b < 32]), max(missing)):
+        same(await negotiated(bench, offered | 1 << bit), 0, f"FEATURES_OK with bit {bit}")
+
+
+@case(proves=("FEAT-DEV-03",))
+async def a_refused_driver_can_try_again(bench: Bench) -> None:
+    same(await negotiated(bench, 0), 0, "FEATURES_OK without any feature")
+    await exercise(bench, await bench.start())
+
+
+@case(proves=("FEAT-DEV-03",))
+async def features_stand_once_they_are_accepted(bench: Bench) -> None:
+    device = await bench.start()
+    await device.transport.accept_features(0)
+    same(await device.transport.accepted_features(), device.accepted, "driver_feature after FEATURES_OK")
+
+
+@case(proves=("STATUS-DEV-01",))
+async def driver_ok_needs_features_ok(bench: Bench) -> None:
+    device = await bench.probe()
+    await device.acknowledge()
+    status = await device.transport.add_status(DeviceStatus.DRIVER_OK)
+    same(status, DeviceStatus.ACKNOWLEDGE | DeviceStatus.DRIVER, "device status")
+
+
+@case(proves=("STATUS-DEV-01",))
+async def status_bits_only_add_up(bench: Bench) -> None:
+    device = await bench.probe()
+    await device.transport.set_common("device_status", DeviceStatus.ACKNOWLEDGE)
+    await device.transport.set_common("device_status", DeviceStatus.DRIVER)
+    expected = DeviceStatus.ACKNOWLEDGE | DeviceStatus.DRIVER
+    same(await device.transport.status(), expected, "device status")
+    bits = DeviceStatus.DEVICE_NEEDS_RESET | 32
+    await device.transport.set_common("device_status", bits)
+    same(await device.transport.status(), expected, "device status after bits that are not the driver's")
+
+
+async def prepared(bench: Bench) -> VirtioDevice:
+    """A device at FEATURES_OK, without queues."""
+    device = await bench.probe()
+    await device.acknowledge()
+    await device.negotiate()
+    await device.features_ok()
+    return device
+
+
+@case(proves=("STATUS-DEV-01",), traps=(8,))
+async def no_buffer_is_used_before_driver_ok(bench: Bench) -> None:
+    device = await prepared(bench)
+    await device.set_up_interrupts()
+    queue = await device.set_up_queue(0, 8)
+    request = device.prepare(0, *small(bench))
+    await device.kick()
+    await quiet(bench, device)
+    same(queue.used_index, 0, "used.idx before DRIVER_OK")
+    await device.driver_ok()
+    await device.kick()
+    await device.wait(request)
+
+
+@case(proves=("STATUS-DEV-01",))
+async def a_queue_that_is_not_enabled_is_left_alone(bench: Bench) -> None:
+    device = await prepared(bench)
+    queue = SplitQueue(bench.host.memory, 0, 4, rng=bench.rng)
+    bench.host.memory.grants.clear()
+    await device.transport.set_up_queue(0, 4, queue.desc.address, queue.avail.address, queue.used.address)
+    for not_one in (0, 2):
+        await device.transport.set_common("queue_enable", not_one)
+        same(await device.transport.common("queue_enable"), 0, f"queue_enable after writing {not_one}")
+    await device.driver_ok()
+    await device.kick()
+    await bench.host.sleep(QUIET_NS)
+    same(bench.host.memory.violations, [], "accesses to a queue that is not enabled")
+
+
+@case(proves=("PCI-CC-DEV-14", "SPLIT-DEV-P05"))
+async def a_queue_that_does_not_exist_has_size_zero(bench: Bench) -> None:
+    transport = (await bench.probe()).transport
+    for number in (await transport.common("num_queues"), 0x8000, 0xFFFF):
+        await transport.select(number)
+        same(await transport.common("queue_size"), 0, f"size of queue {number}")
+        await transport.set_common("queue_size", 2)
+        await transport.set_common("queue_desc", 0x1234_5670)
+        await transport.set_common("queue_enable", 1)
+        same(await transport.common("queue_enable"), 0, f"queue_enable of queue {number}")
+        await transport.set_common("queue_msix_vector", 0)
+        same(await transport.common("queue_msix_vector"), NO_VECTOR, f"vector of queue {number}")
+    await transport.select(0)
+    same(await transport.common("queue_size"), bench.queue_size, "size of queue 0")
+    same(await transport.common("queue_desc"), 0, "queue_desc of queue 0")
+
+
+@case(proves=("PCI-CC-DEV-15", "PCI-CC-DEV-P01", "SPLIT-DEV-P05"))
+async def only_sizes_that_work_are_taken(bench: Bench) -> None:
+    transport = (await bench.probe()).transport
+    await transport.select(0)
+    for size in (0, 3, 2 * bench.queue_size, 0x8001):
+        await transport.set_common("queue_size", size)
+        same(await transport.common("queue_size"), bench.queue_size, f"queue_size after writing {size}")
+    await transport.set_common("queue_size", 4)
+    same(await transport.common("queue_size"), 4, "queue_size after writing 4")
+
+
+@case(proves=("PCI-LAY-DEV-01", "PCI-CC-DEV-P03"), traps=(22,))
+async def halves_of_64_bits_are_independent(bench: Bench) -> None:
+    transport = (await bench.probe()).transport
+    await transport.select(0)
+    for name in ("queue_desc", "queue_driver", "queue_device"):
+        low, high = bench.rng.getrandbits(32) & ~0xF, bench.rng.getrandbits(32)
+        at = wire.field_offset(CommonCfg, name)
+        await transport.write(CfgType.COMMON, at + 4, 4, high)
+        await transport.write(CfgType.COMMON, at, 4, low)
+        same(await transport.common(name), high << 32 | low, name)
+        await transport.write(CfgType.COMMON, at + 4, 4, ~high & 0xFFFF_FFFF)
+        same(await transport.read(CfgType.COMMON, at, 4), low, f"low half of {name}")
+        same(await transport.read(CfgType.COMMON, at + 4, 4), ~high & 0xFFFF_FFFF, f"high half of {name}")
+
+
+@case(proves=("PCI-LAY-DEV-01",))
+async def eight_bytes_are_read_and_written_at_once(bench: Bench) -> None:
+    host = bench.host
+    at = layout.COMMON_OFFSET + wire.field_offset(CommonCfg, "queue_driver")
+    value = bench.rng.getrandbits(64)
+    await host.bar_write(layout.MODERN_BAR, at, 8, value)
+    same(await host.bar_read(layout.MODERN_BAR, at, 8), value, "queue_driver")
+    same(await host.bar_read(layout.MODERN_BAR, at + 4, 4), value >> 32, "high half of queue_driver")
+
+
+@case(proves=("PCI-CC-DEV-P03",))
+async def registers_are_read_in_every_size(bench: Bench) -> None:
+    transport = (await bench.probe()).transport
+    await transport.select(0)
+    await transport.set_common("queue_desc", 0x1122_3344_5566_7780)
+    at = wire.field_offset(CommonCfg, "queue_desc")
+    octets = [await transport.read(CfgType.COMMON, at + n, 1) for n in range(8)]
+    same(octets, [0x80, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11], "queue_desc by bytes")
+    words = [await transport.read(CfgType.COMMON, at + n, 2) for n in (0, 2, 4, 6)]
+    same(words, [0x7780, 0x5566, 0x3344, 0x1122], "queue_desc by words")
+
+
+@case(proves=("PCI-CC-DEV-P01",))
+async def an_enabled_queue_stays_where_it_is(bench: Bench) -> None:
+    device = await bench.start()
+    transport, queue = device.transport, device.queues[0]
+    await transport.select(0)
+    for name in ("queue_desc", "queue_driver", "queue_device"):
+        await transport.set_common(name, 0xDEAD_0000)
+    await transport.set_common("queue_size", 1)
+    await transport.set_common("queue_enable", 0)
+    found = [await transport.common(name) for name in ("queue_desc", "queue_driver", "queue_device")]
+    same(found, [queue.desc.address, queue.avail.address, queue.used.address], "the queue's addresses")
+    same(await transport.common("queue_size"), queue.size, "queue_size")
+    same(await transport.common("queue_enable"), 1, "queue_enable")
+    await exercise(bench, device)
+
+
+@case(proves=("RESET-DEV-01", "RESET-DEV-02", "PCI-CC-DEV-07"), traps=(6, 7))
+async def nothing_follows_once_a_reset_has_ended(bench: Bench) -> None:
+    device = await bench.start()
+    memory, queue = bench.host.memory, device.queues[0]
+    for _ in range(4):
+        device.prepare(0, *small(bench))
+    await device.kick()
+    await bench.host.sleep(bench.rng.randrange(800))
+    await device.reset()
+    memory.grants.clear()
+    used = queue.used.read()
+    messages = [bench.host.interrupts(vector) for vector in (0, 1)]
+    await bench.host.sleep(QUIET_NS)
+    same(queue.used.read(), used, "the used ring after the reset")
+    same([bench.host.interrupts(vector) for vector in (0, 1)], messages, "messages after the reset")
+    same(memory.violations, [], "accesses after the reset")
+    await device.start()
+    await exercise(bench, device)
+
+
+@case(proves=("RESET-DEV-01",), traps=(7,))
+async def a_queue_starts_anew_after_a_reset(bench: Bench) -> None:
+    for size in (4, 2, 8):
+        device = await bench.start(queue_size=size)
+        for _ in range(3):
+            await device.wait(await device.submit(0, *small(bench)))
+        same(device.queues[0].used_index, 3, f"used.idx of a queue of {size}")
+        same(split.avail_size(size), device.queues[0].avail.size, "bytes of the available ring")
+
+
+@case(proves=("RESET-DEV-01",))
+async def a_device_that_was_given_up_resets(bench: Bench) -> None:
+    device = await bench.start()
+    await device.transport.add_status(DeviceStatus.FAILED)
+    same(await device.transport.status() & DeviceStatus.FAILED, DeviceStatus.FAILED, "FAILED")
+    await device.start()
+    await exercise(bench, device)
+
+
+@case(devices=("blk",), proves=("CFG-DEV-01",), traps=(26,))
+async def the_configuration_is_readable_before_any_negotiation(bench: Bench) -> None:
+    transport = (await bench.probe()).transport
+    length = 60
+    before = [await transport.read(CfgType.DEVICE, offset, 4) for offset in range(0, length, 4)]
+    device = await bench.start()
+    after = [await device.transport.read(CfgType.DEVICE, offset, 4) for offset in range(0, length, 4)]
+    same(before, after, "the configuration before FEATURES_OK")
+    same(before[0] | before[1] << 32, bench.disk.capacity, "capacity")
+
+
+@case(devices=("blk",), proves=("PCI-CC-DEV-P03", "CFG-DEV-01"))
+async def the_configuration_is_read_in_every_size(bench: Bench) -> None:
+    transport = (await bench.probe()).transport
+    for offset in (0, 8, 20):
+        dword = await transport.read(CfgType.DEVICE, offset, 4)
+        words = [await transport.read(CfgType.DEVICE, offset + n, 2) for n in (0, 2)]
+        octets = [await transport.read(CfgType.DEVICE, offset + n, 1) for n in range(4)]
+        same(words[0] | words[1] << 16, dword, f"two words at {offset}")
+        same(sum(b << 8 * n for n, b in enumerate(octets)), dword, f"four bytes at {offset}")
+
+
+@case(proves=("PCI-CC-DEV-06",), traps=(5,))
+async def the_generation_stands_while_nothing_changes(bench: Bench) -> None:
+    device = await bench.start()
+    before = await device.transport.common("config_generation")
+    await exercise(bench, device)
+    same(await device.transport.common("config_generation"), before, "config_generation")

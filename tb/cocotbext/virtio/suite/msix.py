@@ -1,0 +1,174 @@
+"""Interrupts: vectors, masks, the pending bits."""
+
+from virtio_spec import layout, wire
+from virtio_spec.pci import MsixEntry
+from virtio_spec.virtio import NO_VECTOR
+
+from ..driver import VirtioDevice
+from .helpers import QUIET_NS, exercise, same, small
+from .registry import Bench, case
+
+__all__: list[str] = []
+
+VECTOR_FIELDS = ("config_msix_vector", "queue_msix_vector")
+
+
+async def use_one_buffer(bench: Bench, device: VirtioDevice) -> None:
+    """One request, and time for its interrupt."""
+    await device.wait(await device.submit(0, *small(bench)))
+    await bench.host.sleep(QUIET_NS)
+
+
+@case(proves=("MSIX-DEV-01", "MSIX-DEV-02", "MSIX-DEV-03"))
+async def the_table_has_a_vector_for_everything(bench: Bench) -> None:
+    transport = (await bench.probe()).transport
+    vectors = await transport.vectors()
+    if not 2 <= vectors <= 0x800:
+        raise AssertionError(f"there are {vectors} vectors")
+
+
+@case(proves=("MSIX-DEV-04", "MSIX-DEV-05", "MSIX-DEV-06", "MSIX-DEV-09"), traps=(18,))
+async def vectors_read_back_and_those_that_do_not_exist_as_none(bench: Bench) -> None:
+    transport = (await bench.probe()).transport
+    vectors = await transport.vectors()
+    await transport.select(0)
+    for name in VECTOR_FIELDS:
+        for vector in (*range(vectors), vectors, 0x800, NO_VECTOR - 1, 0, NO_VECTOR):
+            await transport.set_common(name, vector)
+            expected = vector if vector < vectors else NO_VECTOR
+            same(await transport.common(name), expected, f"{name} after writing {vector:#x}")
+
+
+@case(proves=("MSIX-DEV-07",), traps=(19,))
+async def a_reset_takes_all_vectors_away(bench: Bench) -> None:
+    device = await bench.start()
+    await device.reset()
+    await device.transport.select(0)
+    for name in VECTOR_FIELDS:
+        same(await device.transport.common(name), NO_VECTOR, name)
+
+
+@case(proves=("MSIX-DEV-P01", "SPLIT-DEV-11"), traps=(12,))
+async def a_used_buffer_is_told_on_the_queues_vector(bench: Bench) -> None:
+    device = await bench.start()
+    before = [bench.host.interrupts(vector) for vector in (0, 1)]
+    request = await device.submit(0, *small(bench))
+    await device.wait_interrupt(1, before[1])
+    await device.wait(request)
+    await bench.host.sleep(QUIET_NS)
+    same([bench.host.interrupts(vector) for vector in (0, 1)], [before[0], before[1] + 1], "messages")
+
+
+@case(proves=("MSIX-DEV-04", "MSIX-DEV-P01", "PCI-CCN-DEV-01"))
+async def a_queue_can_use_the_configuration_vector(bench: Bench) -> None:
+    device = await bench.start()
+    await device.transport.select(0)
+    await device.transport.set_common("queue_msix_vector", 0)
+    before = [bench.host.interrupts(vector) for vector in (0, 1)]
+    await use_one_buffer(bench, device)
+    same([bench.host.interrupts(vector) for vector in (0, 1)], [before[0] + 1, before[1]], "messages")
+
+
+@case(proves=("PCI-UBN-DEV-01", "MSIX-DEV-05"), traps=(20,))
+async def a_queue_without_a_vector_is_silent(bench: Bench) -> None:
+    device = await bench.start()
+    await device.transport.select(0)
+    await device.transport.set_common("queue_msix_vector", NO_VECTOR)
+    before = [bench.host.interrupts(vector) for vector in (0, 1)]
+    await use_one_buffer(bench, device)
+    same([bench.host.interrupts(vector) for vector in (0, 1)], before, "messages")
+
+
+@case(devices=("blk",), proves=("PCI-CCN-DEV-02", "PCI-ISR-DEV-02"), traps=(20,))
+async def a_configuration_change_without_a_vector_is_silent(bench: Bench) -> None:
+    device = await bench.start()
+    await device.transport.set_common("config_msix_vector", NO_VECTOR)
+    before = [bench.host.interrupts(vector) for vector in (0, 1)]
+    size = bench.disk.capacity
+    try:
+        bench.disk.resize(size - 1)
+        await bench.host.sleep(QUIET_NS)
+        same([bench.host.interrupts(vector) for vector in (0, 1)], before, "messages")
+        same(await device.transport.isr() & 2, 2, "configuration bit of the ISR")
+    finally:
+        bench.disk.resize(size)
+
+
+@case(proves=("PCI-ID-DEV-01",))
+async def a_masked_vector_is_pending_until_it_is_unmasked(bench: Bench) -> None:
+    device = await bench.start()
+    await device.transport.mask_vector(1, True)
+    same(await device.transport.pending(1), False, "pending bit before")
+    before = bench.host.interrupts(1)
+    await use_one_buffer(bench, device)
+    same(bench.host.interrupts(1), before, "messages while masked")
+    same(await device.transport.pending(1), True, "pending bit")
+    same(await device.transport.pending(0), False, "pending bit of the other vector")
+    await device.transport.mask_vector(1, False)
+    await device.wait_interrupt(1, before)
+    same(await device.transport.pending(1), False, "pending bit after the message")
+
+
+@case(proves=("PCI-ID-DEV-01",))
+async def the_function_mask_masks_every_vector(bench: Bench) -> None:
+    device = await bench.start()
+    await device.transport.msix_control(enable=True, mask=True)
+    before = bench.host.interrupts(1)
+    await use_one_buffer(bench, device)
+    same(bench.host.interrupts(1), before, "messages while masked")
+    same(await device.transport.pending(1), True, "pending bit")
+    await device.transport.msix_control(enable=True)
+    await device.wait_interrupt(1, before)
+    same(await device.transport.pending(1), False, "pending bit after the message")
+
+
+@case(proves=("PCI-ID-DEV-01",))
+async def what_comes_while_masked_is_one_message(bench: Bench) -> None:
+    device = await bench.start()
+    await device.transport.mask_vector(1, True)
+    before = bench.host.interrupts(1)
+    for _ in range(3):
+        await device.wait(await device.submit(0, *small(bench)))
+    await bench.host.sleep(QUIET_NS)
+    await device.transport.mask_vector(1, False)
+    await bench.host.sleep(QUIET_NS)
+    same(bench.host.interrupts(1), before + 1, "messages")
+
+
+@case(proves=("RESET-DEV-02",), traps=(6,))
+async def a_reset_forgets_what_was_pending(bench: Bench) -> None:
+    device = await bench.start()
+    await device.transport.mask_vector(1, True)
+    before = bench.host.interrupts(1)
+    await use_one_buffer(bench, device)
+    await device.reset()
+    await device.transport.mask_vector(1, False)
+    await bench.host.sleep(QUIET_NS)
+    same(bench.host.interrupts(1), before, "messages after the reset")
+
+
+@case(proves=("PCI-ID-DEV-01",))
+async def without_msix_there_are_no_messages(bench: Bench) -> None:
+    device = await bench.start()
+    await device.transport.msix_control(enable=False)
+    before = [bench.host.interrupts(vector) for vector in (0, 1)]
+    await use_one_buffer(bench, device)
+    same([bench.host.interrupts(vector) for vector in (0, 1)], before, "messages")
+    await device.transport.msix_control(enable=True)
+    await exercise(bench, device)
+
+
+@case(proves=("PCI-ID-DEV-01",))
+async def the_table_entry_says_what_is_sent(bench: Bench) -> None:
+    device = await bench.start()
+    address, data = bench.host.msix_message(5)
+    raw = wire.pack(MsixEntry, address_low=address & 0xFFFF_FFFF, address_high=address >> 32, data=data)
+    words = [int.from_bytes(raw[n : n + 4], "little") for n in (0, 4, 8)]
+    entry = layout.MSIX_TABLE_OFFSET + 16
+    for n, word in enumerate(words):
+        await bench.host.bar_write(layout.MSIX_BAR, entry + 4 * n, 4, word)
+    found = [await bench.host.bar_read(layout.MSIX_BAR, entry + 4 * n, 4) for n in range(3)]
+    same(found, words, "the table entry")
+    before = [bench.host.interrupts(vector) for vector in (1, 5)]
+    await use_one_buffer(bench, device)
+    same([bench.host.interrupts(vector) for vector in (1, 5)], [before[0], before[1] + 1], "messages")
