@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 import random
 from typing import Any
 
@@ -220,7 +221,6 @@ def test_the_largest_payload_fits():
     assert got == [packet] * 2
 
 
-@pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
 def test_a_width_that_is_not_offered_is_refused():
     with pytest.raises(ValueError, match=r"^width must be one of 64, 128, 256, 512, not 32$"):
         RawReceiver(width=32)
@@ -228,7 +228,6 @@ def test_a_width_that_is_not_offered_is_refused():
         RawTransmitter(width=96)
 
 
-@pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
 def test_a_payload_size_that_pcie_does_not_have_is_refused():
     message = r"^max_payload must be one of 128, 256, 512, 1024, 2048, 4096, not 100$"
     with pytest.raises(ValueError, match=message):

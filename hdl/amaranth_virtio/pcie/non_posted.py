@@ -1,0 +1,285 @@
+"""Requests that need a completion: configuration accesses, register reads, and all that is refused."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import data, fifo, wiring
+from amaranth.lib.wiring import In, Out
+from virtio_spec.tlp import CompletionStatus, Fmt, TlpHeader, TlpType
+
+from ..registers import ConfigBus, RegisterBus
+from ..tlp import TlpSignature, check_width
+from .bars import Bar, BarDecoder, BarSettings, check_bars
+from .byte_enables import byte_count, bytes_before
+from .completion_buffer import CompletionBuffer
+from .posted import request_address
+
+__all__ = ["NonPosted"]
+
+CHUNK = 32  # dwords between read completion boundaries (128 bytes)  [PCIe base 5.0 §2.3.1.1]
+
+# What is kept of a request: longer payloads belong to requests that are refused.
+queued_layout = data.StructLayout({"header": TlpHeader, "data": 32})
+
+
+class NonPosted(wiring.Component):
+    """Execute non-posted requests in their order.  [PCIe base 5.0 §2.2.9, §2.3.1]
+
+    ``depth`` requests wait without holding up what arrives behind them; the packets obey
+    :class:`.rules.HeaderRules`. A request starts only after ``writes_busy`` was seen low, so after
+    the writes that arrived before it. One dword is read at a time, and a completion starts when all
+    its payload is there.
+
+    - Configuration requests of type 0 to function 0 go to ``config``; while ``function_reset`` they
+      are answered with Request Retry Status. A poisoned write is an unsupported request.
+    - Memory reads go to ``bus``, if they lie in one BAR from end to end, memory space is enabled and
+      the function in D0 and not in reset. A completion ends at each multiple of 128 bytes. A read of
+      zero bytes returns one dword from an access without byte enables.
+    - Everything else is unsupported: locked reads (with CplLk), I/O, AtomicOps, deferrable writes,
+      other functions, type 1.
+
+    Parameters
+    ----------
+    width : :class:`int`
+        64, 128, 256 or 512.
+    bars : sequence of :class:`.bars.Bar`
+        The function's BARs.
+    depth : :class:`int`
+        Requests that can wait: the non-posted header credits that the phy advertises.
+
+    Members
+    -------
+    i : :py:`In(TlpSignature(width))`
+        Non-posted requests.
+    o : :py:`Out(TlpSignature(width))`
+        Completions.
+    config : :py:`Out(ConfigBus)`
+        Configuration space.
+    bus : :py:`Out(RegisterBus)`
+        Reads only.
+    decode : :py:`In(BarSettings(bars))`
+        From configuration space.
+    d0 : :py:`In(1)`
+        The function is in D0.
+    writes_busy : :py:`In(1)`
+        :class:`.posted.PostedWriter`'s ``busy``.
+    function_reset : :py:`In(1)`
+        The function is being reset.
+    completer_id : :py:`Out(16)`
+        Bus and device number of the last configuration write of type 0, function 0.  [§2.2.6.2]
+    unsupported : :py:`Out(1)`
+        Strobe: a request was answered with Unsupported Request (not for poison alone).
+    poisoned : :py:`Out(1)`
+        Strobe: a configuration write that would have been executed was poisoned.
+    """
+
+    def __init__(self, *, width: int, bars: Sequence[Bar], depth: int = 32):
+        self.width = check_width(width)
+        self.bars = check_bars(bars)
+        if not isinstance(depth, int) or depth < 2:
+            raise ValueError(f"depth must be at least 2, not {depth!r}")
+        self.depth = depth
+        super().__init__(
+            {
+                "i": In(TlpSignature(width)),
+                "o": Out(TlpSignature(width)),
+                "config": Out(ConfigBus),
+                "bus": Out(RegisterBus),
+                "decode": In(BarSettings(self.bars)),
+                "d0": In(1, init=1),
+                "writes_busy": In(1),
+                "function_reset": In(1),
+                "completer_id": Out(16),
+                "unsupported": Out(1),
+                "poisoned": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=queued_layout.size, depth=self.depth)
+        m.submodules.decoder = decoder = BarDecoder(bars=self.bars)
+        m.submodules.buffer = buffer = CompletionBuffer(width=self.width, dwords=CHUNK)
+        wiring.connect(m, buffer.o, wiring.flipped(self.o))
+
+        beat = self.i.payload
+        m.d.comb += [
+            queue.w_data.eq(Cat(beat.header, beat.data[:32])),
+            queue.w_en.eq(self.i.valid & beat.first),
+            # The rest of a packet needs no room, so it does not wait for any.
+            self.i.ready.eq(queue.w_rdy | ~beat.first),
+        ]
+
+        queued = Signal(queued_layout)
+        header = TlpHeader(queued.header)
+        common = header.common
+        request = header.memory32
+        config = header.config
+        length = Cat(common.length, common.length == 0)
+
+        status = Signal(CompletionStatus)
+        reading = Signal()  # the answer to a memory read, with data
+        remaining = Signal(11)  # dwords
+        offset = Signal(16)
+        chunk = Signal(range(CHUNK + 1))  # dwords in the buffer
+        bytes_left = Signal(13)
+        lower_address = Signal(7)
+        hit = Signal()
+        inside = Signal()
+        bar = Signal(3)
+
+        end = Signal(16)
+        m.d.comb += [
+            decoder.settings.eq(self.decode),
+            decoder.address.eq(request_address(header)),
+            end.eq(decoder.offset[2:] + length),  # first dword behind the read
+        ]
+
+        is_memory = Signal()
+        memory_count = Signal(13)
+        m.d.comb += [
+            is_memory.eq((common.type == TlpType.MEMORY) | (common.type == TlpType.MEMORY_LOCKED)),
+            memory_count.eq(byte_count(length, request.first_be, request.last_be)),
+        ]
+
+        locked = common.type == TlpType.MEMORY_LOCKED
+        m.d.comb += self._completion(
+            buffer.header.payload, header, status, locked, chunk, bytes_left, lower_address
+        )
+        access = self.bus.request.payload
+        m.d.comb += [
+            access.bar.eq(bar),
+            access.address.eq(offset),
+            self.config.request.payload.register.eq(config.register),
+            self.config.request.payload.write.eq(common.fmt[1]),
+            self.config.request.payload.byte_enable.eq(config.first_be),
+            self.config.request.payload.data.eq(queued.data),
+        ]
+        with m.If(remaining == length):
+            m.d.comb += access.byte_enable.eq(request.first_be)
+        with m.Elif(remaining == 1):
+            m.d.comb += access.byte_enable.eq(request.last_be)
+        with m.Else():
+            m.d.comb += access.byte_enable.eq(0xF)
+
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.sync += [chunk.eq(0), reading.eq(0)]
+                with m.If(queue.r_rdy & ~self.writes_busy):
+                    m.d.comb += queue.r_en.eq(1)
+                    m.d.sync += queued.eq(queue.r_data)
+                    m.next = "DECODE"
+
+            with m.State("DECODE"):
+                m.d.sync += [
+                    hit.eq(decoder.hit & self.d0 & ~self.function_reset),
+                    inside.eq(end <= decoder.limit[2:] + 1),
+                    bar.eq(decoder.bar),
+                    offset.eq(decoder.offset),
+                    remaining.eq(length),
+                    bytes_left.eq(4),
+                    lower_address.eq(0),
+                ]
+                with m.If(is_memory):
+                    m.d.sync += [
+                        bytes_left.eq(memory_count),
+                        lower_address.eq(Cat(bytes_before(request.first_be), decoder.address[2:7])),
+                    ]
+                with m.Elif((common.type == TlpType.FETCH_ADD) | (common.type == TlpType.SWAP)):
+                    m.d.sync += bytes_left.eq(length << 2)
+                with m.Elif(common.type == TlpType.COMPARE_AND_SWAP):
+                    m.d.sync += bytes_left.eq(length << 1)  # two operands
+                m.next = "EXECUTE"
+
+            with m.State("EXECUTE"):
+                m.d.sync += status.eq(CompletionStatus.SUCCESSFUL)
+                with m.If((common.type == TlpType.MEMORY) & hit & inside):
+                    m.d.sync += reading.eq(1)
+                    m.next = "READ"
+                with m.Elif((common.type == TlpType.CONFIG_0) & (config.function == 0)):
+                    with m.If(self.function_reset):
+                        m.d.sync += status.eq(CompletionStatus.REQUEST_RETRY)
+                        m.next = "COMPLETE"
+                    with m.Elif(common.fmt[1] & common.poisoned):
+                        m.d.comb += self.poisoned.eq(1)
+                        m.d.sync += status.eq(CompletionStatus.UNSUPPORTED_REQUEST)
+                        m.next = "COMPLETE"
+                    with m.Else():
+                        with m.If(common.fmt[1]):
+                            m.d.sync += self.completer_id.eq(Cat(Const(0, 3), config.device, config.bus))
+                        m.next = "CONFIG"
+                with m.Else():
+                    m.d.comb += self.unsupported.eq(1)
+                    m.d.sync += status.eq(CompletionStatus.UNSUPPORTED_REQUEST)
+                    m.next = "COMPLETE"
+
+            with m.State("CONFIG"):
+                m.d.comb += self.config.request.valid.eq(1)
+                with m.If(self.config.request.ready):
+                    m.next = "CONFIG WAIT"
+
+            with m.State("CONFIG WAIT"):
+                m.d.comb += buffer.dword.payload.eq(self.config.response.payload)
+                with m.If(self.config.response.valid):
+                    with m.If(~common.fmt[1]):
+                        m.d.comb += buffer.dword.valid.eq(1)
+                        m.d.sync += chunk.eq(1)
+                    m.next = "COMPLETE"
+
+            with m.State("READ"):
+                m.d.comb += self.bus.request.valid.eq(1)
+                with m.If(self.bus.request.ready):
+                    m.next = "READ WAIT"
+
+            with m.State("READ WAIT"):
+                m.d.comb += buffer.dword.payload.eq(self.bus.response.payload)
+                with m.If(self.bus.response.valid):
+                    m.d.comb += buffer.dword.valid.eq(1)
+                    m.d.sync += [
+                        chunk.eq(chunk + 1),
+                        remaining.eq(remaining - 1),
+                        offset.eq(offset + 4),
+                    ]
+                    with m.If((remaining == 1) | offset[2:7].all()):
+                        m.next = "COMPLETE"
+                    with m.Else():
+                        m.next = "READ"
+
+            with m.State("COMPLETE"):
+                m.d.comb += buffer.header.valid.eq(1)
+                with m.If(buffer.header.ready):
+                    # Only the first completion of a read starts inside a dword.
+                    m.d.sync += [
+                        bytes_left.eq(bytes_left - (chunk << 2) + lower_address[:2]),
+                        lower_address.eq(0),
+                        chunk.eq(0),
+                    ]
+                    with m.If(reading & (remaining != 0)):
+                        m.next = "READ"
+                    with m.Else():
+                        m.next = "IDLE"
+        return m
+
+    def _completion(
+        self, view: Any, header: Any, status: Any, locked: Any, length: Any, count: Any, lower: Any
+    ) -> list[Any]:
+        """Header of a completion with ``length`` dwords, 0 for none, to the request ``header``."""
+        completion = TlpHeader(view).completion
+        common = header.common
+        return [
+            completion.common.length.eq(length),
+            completion.common.attr.eq(common.attr),
+            completion.common.ordering_id.eq(common.ordering_id),
+            completion.common.traffic_class.eq(common.traffic_class),
+            completion.common.tag_8.eq(common.tag_8),
+            completion.common.tag_9.eq(common.tag_9),
+            completion.common.type.eq(Mux(locked, TlpType.COMPLETION_LOCKED, TlpType.COMPLETION)),
+            completion.common.fmt.eq(Mux(length == 0, Fmt.HEADER_3DW, Fmt.DATA_3DW)),
+            completion.byte_count.eq(count),
+            completion.status.eq(status),
+            completion.completer_id.eq(self.completer_id),
+            completion.lower_address.eq(lower),
+            completion.tag.eq(header.memory32.tag),
+            completion.requester_id.eq(header.memory32.requester_id),
+        ]

@@ -1,0 +1,160 @@
+"""The register bus: many masters onto one, and one onto many targets."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..registers import RegisterBus
+
+__all__ = ["Region", "RegisterArbiter", "RegisterDecoder"]
+
+
+class RegisterArbiter(wiring.Component):
+    """Several masters onto one register bus, round robin by access.
+
+    Combinational from requests to the output. One read is outstanding at most; while it waits for
+    its response the writes of all masters pass.
+
+    Parameters
+    ----------
+    masters : :class:`int`
+        Number of masters, at least 1.
+
+    Members
+    -------
+    i : :py:`In(RegisterBus).array(masters)`
+        The masters.
+    o : :py:`Out(RegisterBus)`
+        Their accesses; each response goes back to the master that read.
+    """
+
+    def __init__(self, *, masters: int):
+        if not isinstance(masters, int) or masters < 1:
+            raise ValueError(f"a register bus has at least one master, not {masters!r}")
+        self.masters = masters
+        super().__init__({"i": In(RegisterBus).array(masters), "o": Out(RegisterBus)})
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        granted = Signal(range(self.masters))
+        offered = Signal()  # the granted access waits for ready, and must stay
+        current = Signal.like(granted)
+        reading = Signal()
+        reader = Signal.like(granted)
+
+        eligible = Signal(self.masters)
+        m.d.comb += [
+            eligible[number].eq(port.request.valid & (port.request.payload.write | ~reading))
+            for number, port in enumerate(self.i)
+        ]
+        m.d.comb += current.eq(granted)
+        with m.If(~offered), m.Switch(granted):
+            for last in range(self.masters):
+                with m.Case(last):
+                    # The nearest behind the last one wins, so it is assigned last.
+                    for step in reversed(range(1, self.masters + 1)):
+                        number = (last + step) % self.masters
+                        with m.If(eligible[number]):
+                            m.d.comb += current.eq(number)
+
+        request = self.o.request
+        with m.Switch(current):
+            for number, port in enumerate(self.i):
+                with m.Case(number):
+                    m.d.comb += [
+                        request.valid.eq(eligible[number]),
+                        request.payload.eq(port.request.payload),
+                        port.request.ready.eq(eligible[number] & request.ready),
+                    ]
+        with m.If(request.valid):
+            m.d.sync += [granted.eq(current), offered.eq(~request.ready)]
+
+        with m.If(self.o.response.valid):
+            m.d.sync += reading.eq(0)
+        with m.If(request.valid & request.ready & ~request.payload.write):
+            m.d.sync += [reading.eq(1), reader.eq(current)]
+        for number, port in enumerate(self.i):
+            m.d.comb += [
+                port.response.valid.eq(self.o.response.valid & (reader == number)),
+                port.response.payload.eq(self.o.response.payload),
+            ]
+        return m
+
+
+class Region(NamedTuple):
+    """``size`` bytes from offset ``start`` of BAR ``bar``."""
+
+    bar: int
+    start: int
+    size: int
+
+
+class RegisterDecoder(wiring.Component):
+    """One register bus onto many targets.
+
+    Requests pass combinationally and unchanged: a target of ``size`` bytes looks at the low bits of
+    the address. Responses take one cycle. Outside all regions writes are ignored and reads answer 0.
+    A target that has a read open does not hold up writes, as long as it takes them itself.
+
+    Parameters
+    ----------
+    regions : sequence of :class:`Region`
+        One per target: a power of two of at least 4 bytes, naturally aligned; disjoint.
+
+    Members
+    -------
+    i : :py:`In(RegisterBus)`
+        The accesses.
+    o : :py:`Out(RegisterBus).array(len(regions))`
+        The targets.
+    """
+
+    def __init__(self, *, regions: Sequence[tuple[int, int, int]]):
+        self.regions = tuple(Region(*region) for region in regions)
+        if not self.regions:
+            raise ValueError("a register decoder has at least one region")
+        for region in self.regions:
+            if region.bar not in range(6):
+                raise ValueError(f"{region} lies in no BAR from 0 to 5")
+            if region.size < 4 or region.size & (region.size - 1) or region.size > 1 << 16:
+                raise ValueError(f"{region} has a size that is no power of two from 4 to 65536")
+            if region.start % region.size or region.start not in range(1 << 16):
+                raise ValueError(f"{region} is not naturally aligned in 64 KiB")
+        for number, one in enumerate(self.regions):
+            for other in self.regions[:number]:
+                if one.bar == other.bar and not (
+                    one.start + one.size <= other.start or other.start + other.size <= one.start
+                ):
+                    raise ValueError(f"{other} and {one} overlap")
+        super().__init__({"i": In(RegisterBus), "o": Out(RegisterBus).array(len(self.regions))})
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        request = self.i.request
+        # Regions are disjoint and one read is outstanding, so that readies and responses may be or-ed.
+        mapped = 0
+        ready = 0
+        answered = 0
+        response = 0
+        for region, target in zip(self.regions, self.o, strict=True):
+            low = region.size.bit_length() - 1
+            hit = Signal(name=f"hit_{region.bar}_{region.start:x}")
+            m.d.comb += [
+                hit.eq(
+                    (request.payload.bar == region.bar)
+                    & (request.payload.address[low:] == region.start >> low)
+                ),
+                target.request.valid.eq(request.valid & hit),
+                target.request.payload.eq(request.payload),
+            ]
+            mapped |= hit
+            ready |= hit & target.request.ready
+            answered |= target.response.valid
+            response |= Mux(target.response.valid, target.response.payload, 0)
+        lost = request.valid & ~mapped & ~request.payload.write
+        m.d.comb += request.ready.eq(ready | ~mapped)
+        m.d.sync += [self.i.response.valid.eq(answered | lost), self.i.response.payload.eq(response)]
+        return m
