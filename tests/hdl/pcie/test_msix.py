@@ -292,6 +292,46 @@ def test_once_a_mask_reads_back_no_message_of_the_vector_follows(after):
     simulate(dut, bench)
 
 
+@pytest.mark.parametrize("after", range(1, 12))
+def test_an_entry_changed_while_masked_is_never_sent_half_old_half_new(after):
+    dut = Msix(vectors=2)
+    old, new = (address_of(1), data_of(1)), (0x7_1234_5678, 0x55AA)
+    sent: list[tuple[int, int]] = []
+
+    async def collect(ctx: Any) -> None:
+        while True:
+            message = await receive(ctx, dut.write)
+            sent.append((message.address, message.data))
+
+    async def bench(ctx: Any) -> None:
+        await start(ctx, dut)
+        await send(ctx, dut.request, [1])
+        await ctx.tick().repeat(after)
+        await mask(ctx, dut, 1, 1)
+        for offset, value in ((8, new[1]), (4, new[0] >> 32), (0, new[0] & 0xFFFFFFFF)):
+            await bus_write(ctx, dut, 16 + offset, value)
+        await mask(ctx, dut, 1, 0)
+        await quiet(ctx, dut)
+        assert sent in ([old], [new])
+
+    simulate(dut, bench, background=[collect])
+
+
+def test_a_request_taken_in_the_last_cycle_of_reset_is_dropped():
+    dut = Msix(vectors=2)
+
+    async def bench(ctx: Any) -> None:
+        await start(ctx, dut)
+        ctx.set(dut.reset, 1)
+        await ctx.tick().repeat(3)
+        await send(ctx, dut.request, [1])
+        ctx.set(dut.reset, 0)
+        await quiet(ctx, dut)
+        assert await bus_read(ctx, dut, PBA) == 0
+
+    simulate(dut, bench)
+
+
 def test_a_message_offered_does_not_change_while_it_waits():
     dut = Msix(vectors=2)
 
