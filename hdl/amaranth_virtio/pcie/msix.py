@@ -5,6 +5,7 @@ from typing import Any
 from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import bits_for
 from virtio_spec import layout
 from virtio_spec.pci import MsixEntry
 from virtio_spec.wire import field_offset, size
@@ -95,9 +96,9 @@ class Msix(wiring.Component):
         with m.If(self.bus.request.valid & ~self.bus.request.p.write):
             m.d.sync += [read.eq(self.bus.request.p.address), reading.eq(1)]
 
-        vector, inside = Signal(range(self.vectors)), Signal()
+        vector, inside = Signal(bits_for(self.vectors - 1)), Signal()
         requested = Signal()  # by a request; else found pending
-        scan = Signal(range(self.vectors))  # where to look for the next pending vector
+        scan = Signal(bits_for(self.vectors - 1))  # where to look for the next pending vector
         scan_first = Signal()  # between two requests, one look for a pending vector
         step, entry = Signal(2), Signal(96)
 
