@@ -15,7 +15,7 @@ from .registry import Bench
 __all__ = ["QUIET_NS", "exercise", "in_order", "quiet", "same", "small", "unsupported"]
 
 #: How long a device is watched that should do nothing: far longer than it takes for a small request.
-QUIET_NS = 3_000
+QUIET_NS = 2_000
 
 
 def same(found: Any, expected: Any, what: str) -> None:

@@ -2,16 +2,15 @@
 
 from virtio_spec import layout, wire
 from virtio_spec.pci import Capability, ConfigOffset, Status
-from virtio_spec.virtio import DeviceStatus, DeviceType
+from virtio_spec.virtio import DeviceStatus
 from virtio_spec.virtio_pci import CfgType, CommonCfg, VirtioPciCap, VirtioPciNotifyCap
 
-from ..transport import FLR_NS
+from ..transport import FLR_NS, Modern
 from .helpers import QUIET_NS, exercise, quiet, same, small, unsupported
-from .registry import Bench, case
+from .registry import TYPES, Bench, case
 
 __all__: list[str] = []
 
-TYPES = {"rng": DeviceType.ENTROPY, "blk": DeviceType.BLOCK}
 ALL_ONES = 0xFFFF_FFFF
 
 
@@ -63,7 +62,7 @@ async def bars_report_their_size(bench: Bench) -> None:
     )
 )
 async def every_structure_has_its_capability(bench: Bench) -> None:
-    transport = (await bench.probe()).transport
+    transport = await Modern.find(bench.host)
     for identity in (Capability.POWER_MANAGEMENT, Capability.PCI_EXPRESS, Capability.MSIX):
         transport.capability(identity)
     lengths = {CfgType.NOTIFY: wire.size(VirtioPciNotifyCap), CfgType.PCI: 20}

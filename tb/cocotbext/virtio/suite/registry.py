@@ -12,14 +12,20 @@ from typing import Protocol
 
 from virtio_models.disk import Disk
 from virtio_models.entropy import EntropySource
+from virtio_spec.virtio import DeviceType
 
 from ..driver import VirtioDevice, probe
 from ..host import Host
+from ..transport import Modern
 
 __all__ = ["Bench", "Case", "CaseFailure", "Checker", "case", "cases", "run_case"]
 
 #: Modules of this package that hold cases, in the order in which they run.
 MODULES = ("pci", "common", "msix", "split", "rng", "blk")
+
+
+#: Virtio device ids by their short names.
+TYPES = {"rng": DeviceType.ENTROPY, "blk": DeviceType.BLOCK}
 
 
 class CaseFailure(AssertionError):
@@ -69,13 +75,16 @@ class Bench:
     seed: int = 0
     checkers: list[Checker] = field(default_factory=list)
     rng: random.Random = field(init=False)
+    _transport: Modern | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
 
     async def probe(self) -> VirtioDevice:
-        """The device, found and known, but not yet initialised."""
-        return await probe(self.host, rng=self.rng)
+        """The device, found and known, but not yet initialised; its capabilities are read only once."""
+        if self._transport is None:
+            self._transport = (await probe(self.host)).transport
+        return VirtioDevice(self.host, self._transport, TYPES[self.device], rng=self.rng)
 
     async def start(self, **options: object) -> VirtioDevice:
         """The device up to DRIVER_OK; ``options`` are those of :meth:`VirtioDevice.start`."""
