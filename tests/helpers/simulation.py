@@ -6,7 +6,7 @@ from typing import Any
 
 from amaranth.sim import Simulator
 
-__all__ = ["STALLS", "receive", "send", "simulate"]
+__all__ = ["STALLS", "receive", "send", "simulate", "steady"]
 
 #: Probability that a stream's end holds back in a cycle.
 STALLS = (0.0, 0.5, 0.9)
@@ -92,3 +92,17 @@ async def receive(ctx: Any, sink: Any, *, stall: float = 0.0, rng: random.Random
     (payload,) = await ctx.tick().sample(sink.payload).until(sink.valid)
     ctx.set(sink.ready, 0)
     return payload
+
+
+def steady(source: Any) -> Callable[[Any], Coroutine[Any, Any, None]]:
+    """Background bench: what stream ``source`` offers stays as it is until it is taken."""
+
+    async def bench(ctx: Any) -> None:
+        offer = None
+        async for *_, valid, ready, payload in ctx.tick().sample(source.valid, source.ready, source.payload):
+            if offer is not None:
+                assert valid, "an offer was withdrawn"
+                assert payload == offer, "an offer was changed"
+            offer = payload if valid and not ready else None
+
+    return bench
