@@ -66,6 +66,9 @@ class Msix(wiring.Component):
     reset : :py:`In(1)`
         While high, everything is as after reset and requests are dropped; a message already offered
         at ``write`` stays there until it is taken.
+    forget : :py:`In(1)`
+        The same for requests and pending bits alone: a reset of the device behind the table, which
+        belongs to PCI and keeps its masks.
     idle : :py:`Out(1)`
         No message is on its way: none is offered or being made, and no pending one may be sent.
     """
@@ -76,6 +79,7 @@ class Msix(wiring.Component):
     settings: In(MsixSettings)
     bus_master: In(1)
     reset: In(1)
+    forget: In(1)
     idle: Out(1)
 
     def __init__(self, *, vectors: int):
@@ -102,9 +106,10 @@ class Msix(wiring.Component):
         scan_first = Signal()  # between two requests, one look for a pending vector
         step, entry = Signal(2), Signal(96)
 
-        allowed, sendable, waiting = Signal(), Signal(), Signal()
+        allowed, sendable, waiting, dropping = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
-            allowed.eq(self.settings.enable & ~self.settings.mask & self.bus_master & ~self.reset),
+            dropping.eq(self.reset | self.forget),
+            allowed.eq(self.settings.enable & ~self.settings.mask & self.bus_master & ~dropping),
             sendable.eq(allowed & ~masked.bit_select(vector, 1)),
             self.write.p.address[2:].eq(entry[2:64]),  # a message is an aligned dword
             self.write.p.length.eq(4),
@@ -133,7 +138,7 @@ class Msix(wiring.Component):
                     m.d.comb += self.request.ready.eq(1)
                     m.d.sync += [
                         vector.eq(self.request.payload),
-                        inside.eq((self.request.payload < self.vectors) & ~self.reset),
+                        inside.eq((self.request.payload < self.vectors) & ~dropping),
                         requested.eq(1),
                         scan_first.eq(1),
                     ]
@@ -169,9 +174,11 @@ class Msix(wiring.Component):
                 with m.If(self.write.ready):
                     m.next = "IDLE"
 
-        m.d.comb += self.idle.eq(fsm.ongoing("IDLE") & ~waiting & (self.reset | ~self.request.valid))
+        m.d.comb += self.idle.eq(fsm.ongoing("IDLE") & ~waiting & (dropping | ~self.request.valid))
+        with m.If(dropping):
+            m.d.sync += pending.eq(0)
         with m.If(self.reset):
-            m.d.sync += [masked.eq(-1), pending.eq(0)]
+            m.d.sync += masked.eq(-1)
         return m
 
     def _bus_writes(self, m: Module, port: Any, masked: Signal) -> None:

@@ -332,6 +332,31 @@ def test_a_request_taken_in_the_last_cycle_of_reset_is_dropped():
     simulate(dut, bench)
 
 
+def test_forgetting_drops_what_pends_and_is_requested_and_keeps_the_table():
+    """RESET-DEV-02: no notification of before a virtio reset comes after it."""
+    dut = Msix(vectors=3)
+    messages = Messages(dut)
+
+    async def bench(ctx: Any) -> None:
+        await start(ctx, dut)
+        await mask(ctx, dut, 2, 1)
+        await send(ctx, dut.request, [2])
+        await quiet(ctx, dut)
+        ctx.set(dut.forget, 1)
+        await send(ctx, dut.request, [1, 2])
+        await quiet(ctx, dut, 10)
+        ctx.set(dut.forget, 0)
+        await mask(ctx, dut, 2, 0)
+        await quiet(ctx, dut)
+        assert messages.vectors == []
+        assert await bus_read(ctx, dut, PBA) == 0
+        await send(ctx, dut.request, [0, 2])
+        await quiet(ctx, dut)
+        assert messages.vectors == [0, 2], "masks, addresses and data are as before"
+
+    simulate(dut, bench, background=[messages.run])
+
+
 def test_a_message_offered_does_not_change_while_it_waits():
     dut = Msix(vectors=2)
 
