@@ -178,17 +178,19 @@ class AvailFetcher(wiring.Component):
                 ]
                 with m.If(available > context.size):
                     fail(Cause.AVAIL_INDEX)
-                with m.Elif((available == 0) | ~self.running):
+                with m.Elif(available == 0):
                     m.next = "SELECT"
                 with m.Else():
                     m.next = "ADDRESS_ENTRIES"
             with m.State("ADDRESS_ENTRIES"):
                 m.d.sync += [
                     self.read.payload.length.eq(Cat(Const(0, 1), left)),
-                    self.read.valid.eq(1),
+                    self.read.valid.eq(self.running),
                     lane.eq(self.read.payload.address[1:]),
                 ]
-                m.next = "READ_ENTRIES"
+                m.next = "SELECT"
+                with m.If(self.running):
+                    m.next = "READ_ENTRIES"
             with m.State("READ_ENTRIES"):
                 with m.If(self.read.ready):
                     m.d.sync += self.read.valid.eq(0)

@@ -198,6 +198,25 @@ def test_nothing_is_read_before_the_device_runs_and_earlier_kicks_are_remembered
     assert bench.heads == [(0, 2)]
 
 
+def test_no_read_is_started_after_running_fell():
+    for delay in range(1, 20):
+        bench = Bench(sizes=[4])
+        reads = []
+
+        async def test(ctx, bench=bench, delay=delay, reads=reads):
+            bench.rings[0].publish(4)
+            await bench.kick(ctx, 0)
+            await ctx.tick().repeat(delay)
+            ctx.set(bench.dut.running, 0)
+            offered = ctx.get(bench.dut.read.valid)
+            await ctx.tick()
+            reads.append(len(bench.server.requests) + offered)
+            await ctx.tick().repeat(40)
+
+        bench.run(test)
+        assert len(bench.server.requests) == reads[0]
+
+
 def test_a_queue_that_is_not_enabled_is_not_read():
     bench = Bench(sizes=[4, 4])
     bench.contexts[0] = bench.contexts[0] | {"enable": 0}

@@ -28,7 +28,8 @@ class Bench:
         ]
         self.contexts = [{} for _ in sizes]
         self.hold = lambda chain: False  # which chains the device keeps
-        self.hold_data = False  # whether the data channel takes requests
+        self.hold_chains = False  # whether the device takes none
+        self.hold_data = False  # whether the data channel takes no requests
         self.start()
 
     def start(self):
@@ -52,7 +53,7 @@ class Bench:
     async def device(self, ctx):
         chain = self.dut.chain
         while True:
-            ctx.set(chain.ready, self.rng.random() >= self.stall)
+            ctx.set(chain.ready, not self.hold_chains and self.rng.random() >= self.stall)
             ready, valid, payload = (await ctx.tick().sample(chain.ready, chain.valid, chain.payload))[-3:]
             if ready and valid:
                 item = (payload.token, payload.queue, payload.readable, payload.writable)
@@ -77,10 +78,12 @@ class Bench:
     # The host
 
     async def take_writes(self, ctx):
-        write = self.dut.write
+        write, offered = self.dut.write, None
         while True:
             ctx.set(write.ready, self.rng.random() >= self.stall)
             ready, valid, payload = (await ctx.tick().sample(write.ready, write.valid, write.payload))[-3:]
+            assert offered is None or (valid and payload == offered), "a write on offer stays, in a reset too"
+            offered = payload if valid and not ready else None
             if ready and valid:
                 content = payload.data.to_bytes(8, "little")[: payload.length]
                 self.memory.write(payload.address, content)
@@ -173,6 +176,7 @@ class Bench:
         self.memory.release()
         self.start()
         self.hold = lambda chain: False
+        self.hold_chains = self.hold_data = False
         ctx.set(self.dut.reset, 0)
         await ctx.tick().repeat(self.rng.randint(1, 60))
         self.assert_silent()
@@ -359,7 +363,9 @@ def test_after_a_reset_in_any_phase_nothing_of_before_happens_and_all_starts_ane
     bench = Bench(sizes=[8, 4], stall=stall)
 
     async def test(ctx):
-        for _ in range(12):
+        for turn in range(10):
+            # What the device or the data channel did not take yet must go too.
+            bench.hold_chains, bench.hold_data = turn % 4 == 2, turn % 4 == 3
             for queue, ring in enumerate(bench.rings):
                 for _ in range(ring.size // 2):
                     ring.offer(bench.random_segments(2))
