@@ -69,7 +69,7 @@ class PacketBuffer(wiring.Component):
             m.d.comb += here.eq(written)
         m.d.comb += [
             after.eq(here + 1),
-            self.i.ready.eq((written - read)[:bits] != self.depth),
+            self.i.ready.eq((here - read)[:bits] != self.depth),
             write_port.addr.eq(here),
             write_port.data.eq(self.i.payload),
             write_port.en.eq(self.i.valid & self.i.ready),
