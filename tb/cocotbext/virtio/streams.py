@@ -61,6 +61,7 @@ class Source:
 
     async def _run(self) -> None:
         valid, ready, payload = self._stream.valid, self._stream.ready, self._stream.payload
+        becomes_ready = RisingEdge(ready)
         driving = False
         while True:
             if not self._queue or self._rng.random() < self.stall:
@@ -79,6 +80,7 @@ class Source:
                 driving = True
             await self._edge
             while not ready.value:
+                await becomes_ready
                 await self._edge
             if accepted is not None:
                 accepted()

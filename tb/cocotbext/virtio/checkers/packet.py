@@ -20,7 +20,7 @@ __all__ = ["Packet", "enabled_runs"]
 _NO_DATA, _WITH_DATA = (Fmt.HEADER_3DW, Fmt.HEADER_4DW), (Fmt.DATA_3DW, Fmt.DATA_4DW)
 
 #: (type, with data) to the name in the standard.  [§2.2.1, table 2-3]
-_NAMES = {
+_NAMES: dict[tuple[int, bool], str] = {
     (TlpType.MEMORY, False): "MRd",
     (TlpType.MEMORY, True): "MWr",
     (TlpType.MEMORY_LOCKED, False): "MRdLk",

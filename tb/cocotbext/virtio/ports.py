@@ -1,0 +1,139 @@
+"""What is behind the devices, at their ports: storage from a :class:`Disk`, noise from a source.
+
+The packed payloads follow the port descriptions of the gateware, least significant bits first.
+"""
+
+from typing import Any
+
+import cocotb
+from cocotb.queue import Queue
+from virtio_models.disk import Disk, DiskError
+from virtio_models.entropy import EntropySource
+from virtio_spec.blk import SECTOR_BYTES
+
+from .streams import Sink, Source, Stream
+
+__all__ = ["EntropyPort", "StoragePort"]
+
+_READ, _WRITE, _FLUSH = range(3)
+
+
+class EntropyPort:
+    """Offers bytes of ``entropy`` on the stream ``entropy``, each as soon as the last is taken.
+
+    Parameters
+    ----------
+    dut
+        Has the stream, 8 bits wide.
+    clk
+        Clock.
+    entropy
+        Where the bytes come from.
+    stall, seed
+        Pauses, as for :class:`~.streams.Source`.
+    """
+
+    def __init__(self, dut: Any, *, clk: Any, entropy: EntropySource, stall: float = 0.0, seed: int = 0):
+        self._entropy = entropy
+        self._source = Source(clk=clk, stream=Stream(dut, "entropy"), stall=stall, seed=seed)
+        self._next()
+
+    def _next(self) -> None:
+        self._source.put(self._entropy.next_byte(), self._next)
+
+
+class StoragePort:
+    """Serves the streams of ``storage`` from ``disk``, one operation after the other.
+
+    An operation that fails on the disk ends in an error; a read is then an error in every beat. A
+    write that the device aborts stores nothing and ends in an error.
+
+    Parameters
+    ----------
+    dut
+        Has the streams ``request``, ``write_data``, ``read_data``, ``response`` and the capacity.
+    clk
+        Clock.
+    width
+        Of the data streams, in bits.
+    disk
+        The content.
+    stall, seed
+        Pauses, as for :class:`~.streams.Source`.
+
+    Attributes
+    ----------
+    findings
+        Broken handshakes and impossible requests of the device.
+    """
+
+    def __init__(self, dut: Any, *, clk: Any, width: int, disk: Disk, stall: float = 0.0, seed: int = 0):
+        self.findings: list[str] = []
+        self._disk, self._width = disk, width
+        self._requests: Queue[int] = Queue()
+        self._writes: Queue[tuple[bytes, bool]] = Queue()
+        self._taken = bytearray()
+        pauses: dict[str, Any] = {"clk": clk, "stall": stall, "seed": seed}
+        checks: dict[str, Any] = {"on_error": self.findings.append}
+        self._sinks = (
+            Sink(stream=Stream(dut, "storage__request"), on_beat=self._request, **pauses, **checks),
+            Sink(stream=Stream(dut, "storage__write_data"), on_beat=self._write_beat, **pauses, **checks),
+        )
+        self._read_data = Source(stream=Stream(dut, "storage__read_data"), **pauses)
+        self._response = Source(stream=Stream(dut, "storage__response"), **pauses)
+        self._capacity = dut.storage__capacity
+        self._resized(disk.capacity)
+        disk.listeners.append(self._resized)
+        cocotb.start_soon(self._serve())
+
+    def _resized(self, sectors: int) -> None:
+        self._capacity.value = sectors
+
+    def _request(self, payload: int) -> bool:
+        self._requests.put_nowait(payload)
+        return True
+
+    def _write_beat(self, payload: int) -> bool:
+        abort, last = payload >> self._width & 1, payload >> (self._width + 1) & 1
+        if not abort:
+            data = payload & (1 << self._width) - 1
+            self._taken += data.to_bytes(self._width // 8, "little")
+        if last:
+            self._writes.put_nowait((bytes(self._taken), bool(abort)))
+            self._taken.clear()
+        return True
+
+    async def _serve(self) -> None:
+        while True:
+            request = await self._requests.get()
+            operation, sector, count = request & 3, request >> 2 & (1 << 64) - 1, request >> 66
+            if operation == _READ:
+                self._read(sector, count)
+            elif operation == _WRITE:
+                content, aborted = await self._writes.get()
+                if not aborted and len(content) != count * SECTOR_BYTES:
+                    self.findings.append(f"a write of {count} sectors came with {len(content)} bytes")
+                self._response.put(int(aborted or not self._done(self._disk.write, sector, content)))
+            elif operation == _FLUSH:
+                self._response.put(int(not self._done(self._disk.flush)))
+            else:
+                self.findings.append(f"storage operation {operation}")
+
+    def _read(self, sector: int, count: int) -> None:
+        try:
+            content, error = self._disk.read(sector, count), 0
+        except DiskError:
+            content, error = bytes(count * SECTOR_BYTES), 1
+        size = self._width // 8
+        starts = range(0, len(content), size)
+        for start in starts:
+            beat = int.from_bytes(content[start : start + size], "little") | error << self._width
+            last = start == starts[-1]
+            self._read_data.put(beat, (lambda: self._response.put(error)) if last else None)
+
+    def _done(self, operation: Any, *arguments: Any) -> bool:
+        try:
+            operation(*arguments)
+        except DiskError:
+            return False
+        return True
