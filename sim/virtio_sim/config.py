@@ -1,0 +1,95 @@
+"""What is built and run: checked once, here, so that a wrong value is one clear sentence."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from virtio_spec.blk import SECTOR_BYTES
+
+__all__ = ["DEVICES", "WIDTHS", "ConfigError", "Configuration", "check_image", "check_seed"]
+
+DEVICES = ("rng", "blk")
+WIDTHS = (64, 128, 256)
+QUEUE_SIZES = tuple(1 << n for n in range(1, 11))
+MOST_TAGS = 249
+
+
+class ConfigError(Exception):
+    """A parameter is wrong; the message is for the user."""
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One endpoint.
+
+    Attributes
+    ----------
+    device
+        Device type.
+    width
+        Data path in bits.
+    queue_size
+        Largest size of each virtqueue.
+    tags
+        Read requests for data that the endpoint can have outstanding.
+    read_only
+        Whether the block device offers VIRTIO_BLK_F_RO.
+    """
+
+    device: str
+    width: int = 128
+    queue_size: int = 128
+    tags: int = 32
+    read_only: bool = False
+
+    def __post_init__(self) -> None:
+        if self.device not in DEVICES:
+            raise ConfigError(f"there is no device {self.device!r}; choose one of {', '.join(DEVICES)}")
+        if self.width not in WIDTHS:
+            raise ConfigError(f"the width has to be 64, 128 or 256 bits, not {self.width}")
+        if self.queue_size not in QUEUE_SIZES:
+            low, high = QUEUE_SIZES[0], QUEUE_SIZES[-1]
+            raise ConfigError(
+                f"the queue size has to be a power of two from {low} to {high}, not {self.queue_size}"
+            )
+        if not 1 <= self.tags <= MOST_TAGS:
+            raise ConfigError(f"the number of tags has to be from 1 to {MOST_TAGS}, not {self.tags}")
+        if self.read_only and self.device != "blk":
+            raise ConfigError(f"only blk can be read-only, not {self.device}")
+
+    @property
+    def name(self) -> str:
+        """Short and unique: the device, the width, and whatever is not the default."""
+        parts = [self.device, str(self.width)]
+        default = Configuration(self.device)
+        if self.queue_size != default.queue_size:
+            parts.append(f"q{self.queue_size}")
+        if self.tags != default.tags:
+            parts.append(f"t{self.tags}")
+        if self.read_only:
+            parts.append("ro")
+        return "-".join(parts)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def check_image(path: Path) -> bytes:
+    """Content of a disk image; :class:`ConfigError` if it is none."""
+    if not path.is_file():
+        raise ConfigError(f"there is no image {path}")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"the image {path} cannot be read: {error.strerror}") from None
+    if not content or len(content) % SECTOR_BYTES:
+        raise ConfigError(f"{path} has {len(content)} bytes, which is not a multiple of {SECTOR_BYTES}")
+    return content
+
+
+def check_seed(seed: int) -> int:
+    """The seed; :class:`ConfigError` unless it is a natural number."""
+    if not 0 <= seed < 1 << 31:
+        raise ConfigError(f"the seed has to be from 0 to {(1 << 31) - 1}, not {seed}")
+    return seed
