@@ -1,0 +1,193 @@
+"""The driver side of a ring against a device played by hand."""
+
+import random
+
+import pytest
+from cocotbext.virtio.backends.model import ModelHost, run
+from cocotbext.virtio.driver import probe
+from cocotbext.virtio.memory import Arena, HostMemory
+from cocotbext.virtio.split import SplitQueue, Used
+from cocotbext.virtio.transport import DriverError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from virtio_models.entropy import EntropySource
+from virtio_models.rng import Rng
+
+NEXT, WRITE = 1, 2
+
+
+def make(size=8, seed=0):
+    memory = HostMemory([Arena(0x1000, bytearray(0x4000))], seed=seed)
+    return memory, SplitQueue(memory, 0, size, rng=random.Random(seed))
+
+
+def descriptor(queue, number):
+    raw = queue.desc.read(16 * number, 16)
+    return tuple(int.from_bytes(raw[a:b], "little") for a, b in ((0, 8), (8, 12), (12, 14), (14, 16)))
+
+
+def play(queue, *elements):
+    """What a device does: put used elements, then move the index."""
+    index = queue.used_index
+    for head, length in elements:
+        raw = head.to_bytes(4, "little") + length.to_bytes(4, "little")
+        queue.used.write(raw, 4 + 8 * (index % queue.size))
+        index += 1
+    queue.used.write((index % 2**16).to_bytes(2, "little"), 2)
+
+
+@pytest.mark.parametrize("size", [0, 3, 65536])
+def test_a_size_is_a_power_of_two(size):
+    with pytest.raises(ValueError, match=f"size is a power of two up to 32768, not {size}"):
+        make(size)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_areas_are_aligned_and_exposed_one_way(seed):
+    memory, queue = make(seed=seed)
+    addresses = queue.desc.address, queue.avail.address, queue.used.address
+    assert [address % align for address, align in zip(addresses, (16, 2, 4), strict=True)] == [0, 0, 0]
+    access = {(g.address, g.length): (g.readable, g.writable) for g in memory.grants}
+    assert access == {
+        (queue.desc.address, 128): (True, False),
+        (queue.avail.address, 22): (True, False),
+        (queue.used.address, 70): (False, True),
+    }
+
+
+def test_a_chain_is_linked_readable_part_first():
+    _, queue = make()
+    head = queue.add_chain([(0x1100, 16), (0x1200, 5)], [(0x1300, 7)])
+    address, length, flags, second = descriptor(queue, head)
+    assert (address, length, flags) == (0x1100, 16, NEXT)
+    address, length, flags, third = descriptor(queue, second)
+    assert (address, length, flags) == (0x1200, 5, NEXT)
+    assert descriptor(queue, third) == (0x1300, 7, WRITE, 0)
+    assert len({head, second, third}) == 3
+    assert queue.avail.read(0, 6) == bytes([0, 0, 1, 0, head, 0])
+
+
+def test_buffers_are_exposed_while_in_flight_only():
+    memory, queue = make()
+    head = queue.add_chain([(0x1100, 16)], [(0x1300, 7)])
+    assert memory.check(0x1100, 16, write=False) and memory.check(0x1300, 7, write=True)
+    play(queue, (head, 7))
+    assert queue.get_used() == Used(head, 7)
+    assert not memory.check(0x1100, 16, write=False)
+    assert not memory.check(0x1300, 7, write=True)
+
+
+def test_nothing_is_published_before_it_is_asked_for():
+    _, queue = make()
+    head = queue.link([], [(0x1300, 7)])
+    assert queue.avail.read(0, 6) == bytes(6)
+    queue.put_available(head)
+    assert queue.avail.read(2, 4) == bytes([0, 0, head, 0])
+    queue.publish()
+    assert queue.avail.read(2, 2) == b"\x01\0"
+    queue.publish(0x1FFFF)
+    assert queue.avail.read(2, 2) == b"\xff\xff"
+
+
+def test_there_are_only_so_many_descriptors():
+    _, queue = make(4)
+    queue.add_chain([], [(0x1300, 7)] * 3)
+    with pytest.raises(DriverError, match="2 descriptors wanted, 1 left"):
+        queue.add_chain([], [(0x1300, 7)] * 2)
+
+
+def test_descriptors_come_back_with_their_chain():
+    _, queue = make(4)
+    for _ in range(3):
+        heads = [queue.add_chain([(0x1100, 1)], [(0x1300, 7)]) for _ in range(2)]
+        play(queue, *((head, 1) for head in reversed(heads)))
+        assert [queue.get_used(), queue.get_used()] == [Used(heads[1], 1), Used(heads[0], 1)]
+        assert queue.get_used() is None
+        assert sorted(queue.unused) == [0, 1, 2, 3]
+
+
+def test_the_interrupt_flag_is_in_the_available_ring():
+    _, queue = make()
+    queue.want_interrupts(False)
+    assert queue.avail.read(0, 2) == b"\x01\0"
+    queue.want_interrupts(True)
+    assert queue.avail.read(0, 2) == b"\0\0"
+
+
+def test_an_id_that_was_not_outstanding_is_noticed():
+    _, queue = make()
+    head = queue.add_chain([], [(0x1300, 7)])
+    play(queue, ((head + 1) % 8, 7))
+    with pytest.raises(DriverError, match=f"used id {(head + 1) % 8} was not outstanding"):
+        queue.get_used()
+
+
+def test_a_chain_returned_twice_is_noticed():
+    _, queue = make()
+    head = queue.add_chain([], [(0x1300, 7)])
+    queue.add_chain([], [(0x1310, 7)])
+    play(queue, (head, 7), (head, 7))
+    queue.get_used()
+    with pytest.raises(DriverError, match=f"used id {head} was not outstanding"):
+        queue.get_used()
+
+
+def test_a_length_beyond_the_writable_bytes_is_noticed():
+    _, queue = make()
+    head = queue.add_chain([(0x1100, 16)], [(0x1300, 7)])
+    play(queue, (head, 8))
+    with pytest.raises(DriverError, match="used length 8 with 7 writable bytes"):
+        queue.get_used()
+
+
+@pytest.mark.parametrize("ahead", [2, 9, 0xFFFF])
+def test_an_index_too_far_ahead_is_noticed(ahead):
+    _, queue = make()
+    queue.add_chain([], [(0x1300, 7)])
+    queue.used.write(ahead.to_bytes(2, "little"), 2)
+    with pytest.raises(DriverError, match=f"used.idx is {ahead} ahead, with 1 chains outstanding"):
+        queue.get_used()
+
+
+def test_unknown_flags_are_noticed():
+    _, queue = make()
+    head = queue.add_chain([], [(0x1300, 7)])
+    queue.used.write(b"\x02")
+    play(queue, (head, 7))
+    with pytest.raises(DriverError, match="used.flags has unknown bits 0x2"):
+        queue.get_used()
+
+
+@given(st.lists(st.integers(1, 3), min_size=1, max_size=40), st.integers(0, 99))
+@settings(deadline=None)
+def test_whatever_the_order_every_chain_comes_back_once(lengths, seed):
+    _, queue = make(8, seed)
+    rng, waiting, returned = random.Random(seed), [], []
+    for length in lengths:
+        while len(queue.unused) < length:
+            head = waiting.pop(rng.randrange(len(waiting)))
+            play(queue, (head, 0))
+            returned.append(queue.get_used() == Used(head, 0))
+        waiting.append(queue.add_chain([(0x1100, 4)] * length))
+    assert all(returned)
+    assert queue.in_flight == len(waiting)
+
+
+def test_indices_wrap_at_16_bits_on_both_sides():
+    async def go():
+        host = ModelHost(Rng(EntropySource(1)), queue_size=4)
+        device = await probe(host)
+        await device.start(queue_size=4)
+        queue, far = device.queues[0], 0xFFFD
+        model = host.device.queues[0]
+        model.next_avail = model.used_index = queue.next_avail = queue.next_used = far
+        queue.publish()
+        queue.used.write(far.to_bytes(2, "little"), 2)
+        for _ in range(3):
+            requests = [device.prepare(0, [], [9]) for _ in range(3)]
+            await device.kick()
+            await device.wait(*requests)
+            assert all(request.used == 9 for request in requests)
+        assert queue.used_index == (far + 9) % 2**16
+
+    run(go())
