@@ -51,7 +51,7 @@ def simulate(
         raise AssertionError(f"deadlock: {', '.join(unfinished.values())} not finished in {deadline} cycles")
 
     for number, bench in enumerate(testbenches):
-        simulator.add_testbench(tracked(number, bench))
+        simulator.add_testbench(tracked(number, abandoned(bench)))
     for bench in background:
         simulator.add_testbench(abandoned(bench), background=True)
     simulator.add_testbench(abandoned(watchdog), background=True)

@@ -26,7 +26,7 @@ class UsedWriter(wiring.Component):
     For each completed chain in turn: write the used element, then ``used.idx``, then read
     ``avail.flags`` and, if the driver wants it, interrupt. The next chain's writes do not wait for
     the flags. The flags are read after ``used.idx`` was written, so in posted order they are as
-    fresh as the driver's decision to sleep requires. A chain takes 6 cycles.
+    fresh as the driver's decision to sleep requires. A chain takes 7 cycles if nothing waits.
 
     Of a chain reported ``broken`` nothing is written. Reset is that of the clock domain; it clears
     the ring indices in one cycle per queue.
@@ -170,12 +170,13 @@ class UsedWriter(wiring.Component):
                     ]
                     m.next = "INDEX"
             with m.State("INDEX"):
-                m.d.comb += [store.en.eq(self.write.ready), self.release.valid.eq(self.write.ready)]
+                m.d.comb += store.en.eq(self.write.ready)
                 with m.If(self.write.ready):
                     m.d.sync += self.write.valid.eq(0)
                     m.next = "FLAGS"
             with m.State("FLAGS"):
-                m.d.comb += self.read.valid.eq(1)
+                # The token goes last: what its chain's record says is needed up to here.
+                m.d.comb += [self.read.valid.eq(1), self.release.valid.eq(self.read.ready)]
                 with m.If(self.read.ready):
                     m.next = "TAKE"
 
