@@ -1,0 +1,215 @@
+"""The bytes that a device writes, over the writable segments of their chain."""
+
+from typing import Any
+
+from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import ceil_log2
+
+from ..chain import writable_layout
+from ..tlp import WIDTHS, TlpSignature
+from ..virtqueue.layout import ChainDone, SegmentLookup
+from .align import Aligner
+from .layout import DmaSettings
+from .split import Splitter, check_max_bytes
+from .write_buffer import WriteBuffer, chunk_layout
+
+__all__ = ["ScatterWriter"]
+
+
+class ScatterWriter(wiring.Component):
+    """Write a chain's bytes to its segments as memory writes.  [PCIe base 5.0 §2.2.7, virtio 1.4 §2.7.4]
+
+    Segments are split at multiples of ``min(max_payload, 128 << settings.max_payload)`` bytes, which
+    also keeps a TLP inside a 4 KiB page. Where such a chunk ends, a segment ends, or the chain
+    ends, a TLP is closed; it is offered only when closed, so a slow device holds nobody up.
+
+    Full beats are taken one per cycle, also over the boundaries of aligned segments. A beat that lies
+    across a boundary takes one cycle more, and so does one that ends a TLP in a beat of its own. A
+    chain's first beat waits four cycles for the first segment; a segment takes two cycles to look
+    up, which is hidden behind the bytes of the one before.
+
+    Bytes behind the last segment are dropped; ``written`` counts what was sent.
+
+    **Bus mastering off.** No TLP is started. One that was offered before is sent.
+
+    **Flush.** While high, beats are taken and dropped, and everything inside but a started TLP. To be held
+    until ``idle``. A ``done`` that waits is withdrawn.
+
+    Parameters
+    ----------
+    width : :class:`int`
+    max_payload : :class:`int`
+        Most bytes of a TLP; a power of two from 128 to 4096. Two of them are buffered.
+
+    Members
+    -------
+    i : :py:`In(stream of writable_layout(width))`
+    segments : :py:`Out(SegmentLookup)`
+        Of the chain's writable segments, whose lengths are not 0.
+    o : :py:`Out(TlpSignature(width))`
+        Memory writes.
+    done : :py:`Out(stream of ChainDone)`
+        In the order of the chains, each after its last TLP was accepted, or without one.
+    settings : :py:`In(DmaSettings)`
+        But for ``bus_master``, changes only while ``idle``.
+    flush : :py:`In(1)`
+    idle : :py:`Out(1)`
+        No byte, TLP or ``done`` inside, and no chain half taken.
+    """
+
+    def __init__(self, *, width: int, max_payload: int):
+        if width not in WIDTHS:
+            raise ValueError(f"width must be one of {WIDTHS}, not {width!r}")
+        self.width = width
+        self.max_payload = check_max_bytes(max_payload)
+        super().__init__(
+            {
+                "i": In(stream.Signature(writable_layout(width))),
+                "segments": Out(SegmentLookup),
+                "o": Out(TlpSignature(width)),
+                "done": Out(stream.Signature(ChainDone)),
+                "settings": In(DmaSettings),
+                "flush": In(1),
+                "idle": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        """Build the segment walk, and cut beats into the pieces of chunks."""
+        m = Module()
+        lanes = self.width // 8
+        m.submodules.splitter = splitter = Splitter(max_bytes=self.max_payload, context=unsigned(0))
+        m.submodules.aligner = aligner = Aligner(width=self.width, context=chunk_layout)
+        m.submodules.buffer = buffer = WriteBuffer(width=self.width, max_payload=self.max_payload)
+        connect(m, aligner.o, buffer.i)
+        connect(m, buffer.o, flipped(self.o))
+        m.d.comb += [
+            self.done.payload.eq(buffer.done.payload),
+            self.done.valid.eq(buffer.done.valid & ~self.flush),
+            buffer.done.ready.eq(self.done.ready),
+            buffer.settings.eq(self.settings),
+            buffer.flush.eq(self.flush),
+            aligner.flush.eq(self.flush),
+            splitter.size.eq(self.settings.max_payload),
+        ]
+
+        # The beat that is being cut up.
+        beat = Signal(writable_layout(self.width))  # ``count``: bytes left
+        beat_valid = Signal()
+        start = Signal(ceil_log2(lanes))  # lane of the first byte left
+        beat_ends = Signal()
+        chain_ends = Signal()
+        chain_open = Signal()
+        m.d.comb += self.i.ready.eq(~beat_valid | beat_ends | self.flush)
+        with m.If(beat_ends):
+            m.d.sync += beat_valid.eq(0)
+        with m.If(chain_ends):
+            m.d.sync += chain_open.eq(0)
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += [beat.eq(self.i.payload), beat_valid.eq(1), start.eq(0), chain_open.eq(1)]
+
+        # Segments of the beat's chain, one after the other, into the splitter.
+        restart = Signal()
+        index = Signal(16)
+        exhausted = Signal()
+        m.d.comb += [
+            restart.eq(chain_ends | self.flush),
+            splitter.flush.eq(restart),
+            self.segments.select.token.eq(beat.token),
+            self.segments.select.index.eq(index),
+            splitter.i.payload.address.eq(self.segments.segment.address),
+            splitter.i.payload.length.eq(self.segments.segment.length),
+        ]
+        with m.FSM():
+            with m.State("LOOK"):
+                with m.If(chain_open & ~restart):
+                    m.next = "ANSWER"
+            with m.State("ANSWER"):
+                m.d.comb += splitter.i.valid.eq(self.segments.exists)
+                with m.If(~self.segments.exists):
+                    m.next = "END"
+                with m.Elif(splitter.i.ready):
+                    m.d.sync += index.eq(index + 1)
+                    m.next = "LOOK"
+                with m.If(restart):
+                    m.next = "LOOK"
+            with m.State("END"):
+                m.d.comb += exhausted.eq(~splitter.busy)
+                with m.If(restart):
+                    m.next = "LOOK"
+        with m.If(restart):
+            m.d.sync += index.eq(0)
+
+        # The chunk that is being filled.
+        chunk_valid = Signal()
+        address = Signal(64)
+        room = Signal(13)  # bytes that it still takes
+        at = Signal(12)  # bits of the address of the next one
+        empty = Signal()
+        count = Signal(ceil_log2(lanes + 1))  # bytes of the beat that go into it now
+        whole = Signal()  # the beat's bytes
+        fills = Signal()
+        piece = Signal()
+        part = splitter.o.payload
+        m.d.comb += [
+            whole.eq(beat.count <= room),
+            fills.eq(chunk_valid & (room <= beat.count)),
+            count.eq(Mux(chunk_valid, Mux(whole, beat.count, room), 0)),
+        ]
+        ready = aligner.i.ready
+        with m.If(beat_valid & ~self.flush):
+            with m.If(chunk_valid):
+                m.d.comb += [
+                    piece.eq((count != 0) | beat.last),
+                    beat_ends.eq(whole & (ready | ~piece)),
+                    chain_ends.eq(whole & beat.last & ready),
+                ]
+            with m.Elif(exhausted | (beat.count == 0)):
+                m.d.comb += [
+                    piece.eq(beat.last),
+                    beat_ends.eq(ready | ~piece),
+                    chain_ends.eq(beat.last & ready),
+                ]
+        context = aligner.i.payload.context
+        m.d.comb += [
+            aligner.i.valid.eq(piece),
+            aligner.i.payload.data.eq(beat.data),
+            aligner.i.payload.start.eq(start),
+            aligner.i.payload.count.eq(count),
+            aligner.i.payload.first.eq(~chunk_valid | empty),
+            aligner.i.payload.origin.eq(Mux(chunk_valid, address[:2], 0)),
+            aligner.i.payload.last.eq(fills | (beat.last & (whole | ~chunk_valid))),
+            context.address.eq(address),
+            context.final.eq(at + count - 1),
+            context.data.eq(chunk_valid & (~empty | (count != 0))),
+            context.end.eq(beat.last & (whole | ~chunk_valid)),
+            context.token.eq(beat.token),
+        ]
+        with m.If(piece & ready):
+            m.d.sync += [
+                beat.count.eq(beat.count - count),
+                start.eq(start + count),
+                room.eq(room - count),
+                at.eq(at + count),
+                empty.eq(0),
+            ]
+            with m.If(fills | chain_ends):
+                m.d.sync += chunk_valid.eq(0)
+        m.d.comb += splitter.o.ready.eq((~chunk_valid | (piece & ready & fills)) & ~restart)
+        with m.If(splitter.o.valid & splitter.o.ready):
+            m.d.sync += [
+                chunk_valid.eq(1),
+                address.eq(part.address),
+                room.eq(part.final - part.address[:12] + 1),
+                at.eq(part.address),
+                empty.eq(1),
+            ]
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += [beat.count.eq(self.i.payload.count), start.eq(0)]
+        with m.If(self.flush):
+            m.d.sync += [beat_valid.eq(0), chain_open.eq(0), chunk_valid.eq(0)]
+
+        m.d.comb += self.idle.eq(~chain_open & ~beat_valid & ~aligner.busy & buffer.idle)
+        return m
