@@ -13,8 +13,8 @@ from virtio_spec.blk import (
 from virtio_spec.pci import ClassCode
 from virtio_spec.virtio import DeviceType, feature_mask
 
-from .device import DeviceKind
 from .disk import Disk, DiskError
+from .kind import DeviceKind
 
 __all__ = ["Blk"]
 

@@ -5,8 +5,8 @@ import math
 from virtio_spec.pci import ClassCode
 from virtio_spec.virtio import DeviceType
 
-from .device import DeviceKind
 from .entropy import EntropySource
+from .kind import DeviceKind
 
 __all__ = ["Rng", "healthy", "proportion_cutoff", "repetition_cutoff"]
 

@@ -7,7 +7,7 @@ from virtio_spec import split, wire
 from virtio_spec.layout import Cause
 from virtio_spec.split import AvailFlags, Descriptor, DescriptorFlag, UsedElem
 
-from .pci import Dma
+from .dma import Dma
 
 __all__ = ["Chain", "RingError", "Segment", "SplitQueue"]
 

@@ -123,7 +123,7 @@ def test_the_generation_counts_changes_that_could_have_been_missed(device, disk)
 
 
 def test_a_change_sets_the_isr_before_its_message(device, disk):
-    device.pci.config_write(device.pci.msix + 2, 2, 0x8000)
+    device.pci.config_write(device.pci.config.msix + 2, 2, 0x8000)
     write(device, 16, 2, 1)
     for offset, value in ((16, 0xFEE0_1000), (20, 1), (24, 0x77), (28, 0)):
         device.pci.bar_write(1, offset, 4, value)
@@ -162,7 +162,7 @@ def test_disabled_memory_space_is_unsupported(device):
 
 
 def test_function_level_reset_keeps_the_payload_size_only(device):
-    control = device.pci.pcie + 8
+    control = device.pci.config.pcie + 8
     device.pci.config_write(control, 2, 0x0020)
     write(device, 20, 1, 1)
     device.pci.config_write(control + 1, 1, 0x80)
@@ -180,7 +180,7 @@ def test_function_level_reset_keeps_the_payload_size_only(device):
 def test_the_pending_bits_are_one_per_vector(disk):
     device = ReferenceDevice(Blk(disk), Dma(), vectors=40)
     device.pci.config_write(4, 2, MEMORY_AND_MASTER)
-    device.pci.config_write(device.pci.msix + 2, 2, 0x8000)
+    device.pci.config_write(device.pci.config.msix + 2, 2, 0x8000)
     for vector in (0, 31, 33):
         device.pci.raise_vector(vector)
     assert device.pci.bar_read(1, 0x800, 4) == 0x8000_0001

@@ -23,7 +23,7 @@ def rng_host(**options):
 
 
 def patch(host, offset, value, size=1):
-    host.device.pci._config.put(offset, size, value)
+    host.device.pci.config.put(offset, size, value)
 
 
 def test_all_steps_lead_to_a_working_disk():

@@ -4,8 +4,10 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from virtio_models.device import DeviceKind, ReferenceDevice
-from virtio_models.pci import DmaError, RequestRetry, UnsupportedRequest
+from virtio_models.device import ReferenceDevice
+from virtio_models.dma import DmaError
+from virtio_models.kind import DeviceKind
+from virtio_models.pci import RequestRetry, UnsupportedRequest
 from virtio_spec import layout
 from virtio_spec.pci import Command, ConfigOffset
 
