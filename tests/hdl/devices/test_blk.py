@@ -1,0 +1,429 @@
+# amaranth: UnusedElaboratable=no
+"""Block device against a reference in Python, written from VIRTIO 1.4 §5.2.6."""
+
+import random
+import struct
+from typing import Any
+
+import pytest
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth_virtio.devices.blk import BlkDevice
+from amaranth_virtio.devices.ram_disk import RamDisk
+from helpers.chains import ChainHost, Job
+from helpers.simulation import STALLS, simulate
+from helpers.storage import PythonStorage
+
+IN, OUT, FLUSH, GET_ID = 0, 1, 4, 8
+OK, IOERR, UNSUPP = b"\0", b"\1", b"\2"
+FLUSH_ACCEPTED = 1 << 9
+SERIAL = b"disk-of-the-tests"
+SECTORS = 8
+
+
+def request(kind: int, sector: int, data: bytes = b"", room: int = 0) -> Job:
+    """A request with ``room`` writable bytes in front of the status."""
+    return Job(struct.pack("<IIQ", kind, 0xDEADBEEF, sector) + data, room + 1)
+
+
+def reference(content: bytearray, job: Job, read_only: bool = False) -> bytes:
+    """What the device has to write for ``job``; stores what it has to store."""
+    if job.writable == 0 or job.fails_at is not None:
+        return b""
+    room = job.writable - 1
+    if len(job.readable) < 16:
+        return bytes(room) + IOERR
+    kind, _, sector = struct.unpack("<IIQ", job.readable[:16])
+    data = job.readable[16:]
+    start, end = 512 * sector, len(content)
+    if kind == IN:
+        if room % 512 or start + room > end:
+            return bytes(room) + IOERR
+        return bytes(content[start : start + room]) + OK
+    if kind == OUT:
+        if read_only or len(data) % 512 or start + len(data) > end:
+            return bytes(room) + IOERR
+        content[start : start + len(data)] = data
+        return bytes(room) + OK
+    if kind == FLUSH:
+        return bytes(room) + OK
+    if kind == GET_ID:
+        return SERIAL.ljust(20, b"\0").ljust(room, b"\0")[:room] + OK
+    return bytes(room) + UNSUPP
+
+
+class Bench:
+    def __init__(self, width: int, *, stall: float = 0.0, features: int = FLUSH_ACCEPTED, **options: Any):
+        storage = {name: options.pop(name) for name in ("fails",) if name in options}
+        self.device: Any = BlkDevice(width=width, serial=SERIAL, **options)
+        self.host = ChainHost(self.device, stall=stall)
+        self.storage = PythonStorage(self.device, sectors=SECTORS, stall=stall, **storage)
+        self.features = features
+
+    def run(self, bench: Any, deadline: int = 20_000) -> None:
+        async def main(ctx: Any) -> None:
+            ctx.set(self.device.features, self.features)
+            await ctx.tick().repeat(2)
+            await bench(ctx)
+
+        simulate(self.device, main, background=[self.storage.run, *self.host.benches], deadline=deadline)
+
+    async def do(self, ctx: Any, job: Job) -> bytes:
+        self.host.put(job)
+        await self.host.until(ctx, job)
+        return bytes(job.written)
+
+
+def mixed_jobs(rng: random.Random) -> list[Job]:
+    """Every kind of request, good and bad, in any order."""
+    jobs = [
+        request(IN, 0, room=512),
+        request(IN, SECTORS - 2, room=1024),
+        request(IN, 3, room=0),
+        request(IN, SECTORS, room=0),
+        request(IN, 1, data=b"not asked for" * 5, room=512),
+        request(OUT, 2, rng.randbytes(512)),
+        request(OUT, 4, rng.randbytes(1024), room=3),
+        request(OUT, 5),
+        request(IN, 2, room=3 * 512),
+        request(FLUSH, 0),
+        request(FLUSH, 0, data=b"x" * 30, room=40),
+        request(GET_ID, 0, room=20),
+        request(GET_ID, 0, room=9),
+        request(GET_ID, 0, room=100),
+        request(GET_ID, 0),
+        # IOERR
+        request(IN, SECTORS, room=512),
+        request(IN, SECTORS + 1, room=0),
+        request(IN, SECTORS - 1, room=1024),
+        request(IN, 2**64 - 1, room=512),
+        request(IN, 0, room=511),
+        request(IN, 0, room=513),
+        request(OUT, SECTORS - 1, rng.randbytes(1024)),
+        request(OUT, 2**63, rng.randbytes(512)),
+        request(OUT, 0, rng.randbytes(511)),
+        request(OUT, 0, rng.randbytes(513)),
+        *(Job(rng.randbytes(length), 1 + length) for length in (0, 1, 7, 8, 9, 15)),
+        # UNSUPP: legacy SCSI and FLUSH_OUT, lifetime, discard, zeroes, zones, and a barrier bit
+        *(request(kind, 0, room=6) for kind in (2, 3, 5, 10, 11, 13, 14, 15, 16, 0x8000_0000, 0x100)),
+        request(13, 0, data=rng.randbytes(16)),
+        # no room for a status
+        Job(request(OUT, 0, rng.randbytes(512)).readable, 0),
+        Job(request(IN, 0).readable, 0),
+        Job(b"", 0),
+    ]
+    rng.shuffle(jobs)
+    return jobs
+
+
+@pytest.mark.parametrize("width", [64, 128, 256])
+@pytest.mark.parametrize("stall", STALLS)
+def test_requests_of_every_kind_do_what_the_standard_says(width, stall):
+    """Trap 13: SPLIT-DEV-01, the chain is bytes and its last writable byte is the status.
+
+    BLK-DEV-P01, BLK-DEV-P02, BLK-DEV-P03.
+    """
+    bench = Bench(width, stall=stall)
+    rng = random.Random(f"{width} {stall}")
+
+    async def main(ctx):
+        content = bytearray(bench.storage.data)
+        jobs = mixed_jobs(rng)[: None if stall < 0.9 else 14]
+        for job in jobs:
+            bench.host.put(job)
+        for job in jobs:
+            await bench.host.until(ctx, job)
+            expected = reference(content, job)
+            assert (job.readable[:16].hex(), bytes(job.written)) == (job.readable[:16].hex(), expected)
+        assert bench.storage.data == content
+
+    bench.run(main, deadline=60_000)
+
+
+@pytest.mark.parametrize("kind", [IN, OUT, FLUSH, GET_ID, 11])
+def test_a_512_bit_path_works_too(kind):
+    bench = Bench(512)
+
+    async def main(ctx):
+        content = bytearray(bench.storage.data)
+        data = random.Random(1).randbytes(1536) if kind == OUT else b""
+        job = request(kind, 1, data, room=1024 if kind == IN else 20)
+        assert await bench.do(ctx, job) == reference(content, job)
+        assert bench.storage.data == content
+
+    bench.run(main)
+
+
+@pytest.mark.parametrize("width", [64, 256])
+def test_a_read_only_device_refuses_writes_and_stores_nothing(width):
+    """BLK-DEV-21, BLK-DEV-22; the driver need not have accepted RO."""
+    bench = Bench(width, read_only=True)
+
+    async def main(ctx):
+        content = bytearray(bench.storage.data)
+        for job in (
+            request(OUT, 0, bytes(512)),
+            request(OUT, 0),
+            request(IN, 0, room=512),
+            request(FLUSH, 0),
+            request(GET_ID, 0, room=20),
+        ):
+            assert await bench.do(ctx, job) == reference(content, job, read_only=True)
+        assert [entry[0] for entry in bench.storage.log] == ["READ", "FLUSH"]
+
+    bench.run(main)
+
+
+def test_a_flush_is_answered_only_after_the_storage_has_flushed():
+    """Trap 30: BLK-DEV-31."""
+    bench = Bench(64, stall=0.5)
+
+    async def main(ctx):
+        new = random.Random(2).randbytes(512)
+        assert await bench.do(ctx, request(OUT, 3, new)) == OK
+        assert bench.storage.log == [("WRITE", 3, 1)]
+        assert await bench.do(ctx, request(FLUSH, 0)) == OK
+        assert bench.storage.durable[3 * 512 : 4 * 512] == new
+
+    bench.run(main)
+
+
+def test_without_the_flush_feature_a_write_is_stable_when_it_completes():
+    """Trap 30: BLK-DEV-31: FLUSH is offered, but not accepted."""
+    bench = Bench(64, features=0)
+
+    async def main(ctx):
+        new = random.Random(3).randbytes(1024)
+        assert await bench.do(ctx, request(OUT, 3, new)) == OK
+        assert bench.storage.durable[3 * 512 : 5 * 512] == new
+        assert await bench.do(ctx, request(IN, 3, room=512)) == new[:512] + OK
+        assert bench.storage.log == [("WRITE", 3, 2), ("FLUSH", 0, 0), ("READ", 3, 1)]
+
+    bench.run(main)
+
+
+@pytest.mark.parametrize("features", [0, FLUSH_ACCEPTED])
+@pytest.mark.parametrize("broken", ["READ", "WRITE", "FLUSH"])
+def test_a_failure_of_the_storage_is_an_ioerr(broken, features):
+    bench = Bench(64, features=features, fails=lambda name, *_: name == broken)
+
+    async def main(ctx):
+        read = await bench.do(ctx, request(IN, 0, room=512))
+        assert len(read) == 513
+        assert read[-1:] == (IOERR if broken == "READ" else OK)
+        write_fails = broken == "WRITE" or (broken == "FLUSH" and not features)
+        assert await bench.do(ctx, request(OUT, 0, bytes(512))) == (IOERR if write_fails else OK)
+        assert await bench.do(ctx, request(FLUSH, 0)) == (IOERR if broken == "FLUSH" else OK)
+
+    bench.run(main)
+
+
+def test_an_error_in_a_beat_of_read_data_is_an_ioerr():
+    bench = Bench(128)
+
+    async def main(ctx):
+        bench.host.put(job := request(IN, 0, room=512))
+        ports = bench.device.storage
+        for number in range(32):
+            ctx.set(ports.read_data.valid, 1)
+            ctx.set(ports.read_data.p, {"data": 0, "error": number == 7})
+            await ctx.tick().until(ports.read_data.ready)
+        ctx.set(ports.read_data.valid, 0)
+        ctx.set(ports.response.valid, 1)
+        await ctx.tick().until(ports.response.ready)
+        ctx.set(ports.response.valid, 0)
+        await bench.host.until(ctx, job)
+        assert job.written[-1:] == IOERR
+
+    async def ready(ctx):
+        ctx.set(bench.device.storage.capacity, SECTORS)
+        ctx.set(bench.device.storage.request.ready, 1)
+        await main(ctx)
+
+    simulate(bench.device, ready, background=bench.host.benches)
+
+
+@pytest.mark.parametrize("width", [64, 128, 256])
+@pytest.mark.parametrize("stall", [0.0, 0.5])
+@pytest.mark.parametrize("fails_at", [0, 16, 32, 200, 528, 1030])
+def test_a_chain_that_breaks_off_is_given_up_and_the_next_one_served(width, stall, fails_at):
+    """A write under way is aborted; nothing of it is stored."""
+    bench = Bench(width, stall=stall)
+
+    async def main(ctx):
+        before = bytes(bench.storage.data)
+        data = random.Random(4).randbytes(1024)
+        for kind in (OUT, IN):
+            broken = request(kind, 1, data, room=512 if kind == IN else 0)
+            broken.fails_at = fails_at
+            assert await bench.do(ctx, broken) == b""
+        good = request(IN, 0, room=1024)
+        assert await bench.do(ctx, good) == before[:1024] + OK
+        assert bytes(bench.storage.data) == before
+
+    bench.run(main)
+
+
+@pytest.mark.parametrize("kind", [IN, OUT, FLUSH, GET_ID])
+@pytest.mark.parametrize("stall", [0.0, 0.7])
+def test_a_reset_at_any_time_brings_the_storage_to_rest(kind, stall):
+    """Trap 6: RESET-DEV-02: a started operation is run to its end, then the device is idle."""
+    rng = random.Random(f"{kind} {stall}")
+    for after in sorted(rng.sample(range(2, 200), 12)):
+        bench = Bench(64, stall=stall)
+
+        async def main(ctx, bench=bench, after=after):
+            before = bytes(bench.storage.data)
+            data = bytes(1024) if kind == OUT else b""
+            bench.host.put(request(kind, 2, data, room=1024 if kind == IN else 20))
+            await ctx.tick().repeat(after)
+            ctx.set(bench.device.chains.reset, 1)
+            await ctx.tick()
+            bench.host.forget()
+            while not ctx.get(bench.device.chains.idle):
+                await ctx.tick()
+            await ctx.tick()  # the storage notes the end of its operation
+            assert not bench.storage.busy
+            for port in (bench.device.storage.request, bench.device.storage.write_data):
+                assert ctx.get(port.valid) == 0
+            ctx.set(bench.device.chains.reset, 0)
+            log = list(bench.storage.log)
+            await ctx.tick().repeat(20)
+            assert bench.storage.log == log
+            stored = bytes(bench.storage.data)
+            assert stored in (before, before[:1024] + data + before[2048:])
+            assert await bench.do(ctx, request(IN, 0, room=512)) == before[:512] + OK
+
+        bench.run(main)
+
+
+def test_a_new_capacity_is_a_configuration_change():
+    """BLK-DEV-19, BLK-DEV-20: the strobe comes in the first cycle with the new value."""
+    bench = Bench(64)
+
+    async def main(ctx):
+        device = bench.device
+        await ctx.tick().repeat(3)
+        assert ctx.get(device.config.capacity) == SECTORS
+        assert ctx.get(device.config_changed) == 0
+        ctx.set(device.storage.capacity, 5)
+        seen = []
+        for _ in range(5):
+            await ctx.tick()
+            seen.append((ctx.get(device.config.capacity), ctx.get(device.config_changed)))
+        assert seen == [(5, 1), (5, 0), (5, 0), (5, 0), (5, 0)]
+        assert await bench.do(ctx, request(IN, 5, room=512)) == bytes(512) + IOERR
+
+    bench.run(main)
+
+
+def test_the_configuration_has_every_field_where_the_standard_has_it():
+    """BLK-DEV-01, BLK-DEV-04, BLK-DEV-05."""
+    device: Any = BlkDevice(
+        width=64,
+        block_size=4096,
+        seg_max=30,
+        size_max=0x12345,
+        physical_block_exp=3,
+        alignment_offset=1,
+        min_io_size=8,
+        opt_io_size=0x100,
+    )
+
+    async def main(ctx):
+        ctx.set(device.storage.capacity, 0x1122334455667788)
+        await ctx.tick().repeat(2)
+        raw = ctx.get(device.config.as_value()).to_bytes(96, "little")
+        expected = bytes.fromhex(
+            "8877665544332211 45230100 1e000000 00000000 00100000 03 01 0800 00010000 00 00 0000"
+        ).ljust(96, b"\0")
+        assert raw == expected
+
+    simulate(device, main)
+    table = device.table
+    # SIZE_MAX, SEG_MAX, BLK_SIZE, FLUSH, TOPOLOGY; with RO at bit 5 for a read-only device
+    assert table.features == 0b110_0100_0110
+    assert BlkDevice(width=64, read_only=True).table.features == 0b110_0110_0110
+    assert (table.device_type, table.queues, table.class_code) == (2, 1, 0x010000)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"block_size": 0}, "block_size must be a power of two from 512 to 32768, not 0"),
+        ({"block_size": 520}, "block_size must be a power of two from 512 to 32768, not 520"),
+        ({"seg_max": 0}, "seg_max must be 1 to 32768, not 0"),
+        ({"size_max": 2**32}, "size_max must be 1 to 4294967295, not 4294967296"),
+        ({"serial": b"x" * 21}, "serial must be at most 20 ASCII characters, not b'xxxxxxxxxxxxxxxxxxxxx'"),
+        ({"serial": b"\xe9"}, "serial must be at most 20 ASCII characters, not b'\\xe9'"),
+    ],
+)
+def test_an_impossible_parameter_is_refused(arguments, message):
+    with pytest.raises(ValueError) as caught:
+        BlkDevice(width=64, **arguments)
+    assert str(caught.value) == message
+
+
+# On a disk in block RAM
+
+
+@pytest.mark.parametrize("width", [64, 128, 256, 512])
+@pytest.mark.parametrize("stall", [0.0, 0.5])
+def test_a_ram_disk_serves_a_block_device(width, stall):
+    rng = random.Random(f"ram {width} {stall}")
+    image = rng.randbytes(5 * 512 + 40)
+    device: Any = BlkDevice(width=width, serial=SERIAL)
+    disk: Any = RamDisk(width=width, sectors=SECTORS, init=image)
+    module = Module()
+    module.submodules.device = device
+    module.submodules.disk = disk
+    wiring.connect(module, device.storage, disk.storage)
+    host = ChainHost(device, stall=stall)
+
+    async def main(ctx):
+        content = bytearray(image.ljust(512 * SECTORS, b"\0"))
+        jobs = [request(IN, 0, room=512 * SECTORS)]
+        for _ in range(12):
+            sector = rng.randrange(SECTORS)
+            count = rng.randint(1, SECTORS - sector)
+            if rng.random() < 0.5:
+                jobs.append(request(OUT, sector, rng.randbytes(512 * count)))
+                jobs.append(request(FLUSH, 0))
+            else:
+                jobs.append(request(IN, sector, room=512 * count))
+        jobs.append(request(IN, 0, room=512 * SECTORS))
+        await ctx.tick().repeat(2)
+        for job in jobs:
+            host.put(job)
+        for job in jobs:
+            await host.until(ctx, job)
+            assert bytes(job.written) == reference(content, job)
+
+    simulate(module, main, background=host.benches, deadline=60_000)
+
+
+@pytest.mark.parametrize("fails_at, stored", [(16 + 8, 0), (16 + 504, 0), (16 + 512, 1), (16 + 1016, 1)])
+def test_an_aborted_write_leaves_whole_sectors_on_a_ram_disk(fails_at, stored):
+    device: Any = BlkDevice(width=64)
+    disk: Any = RamDisk(width=64, sectors=SECTORS)
+    module = Module()
+    module.submodules.device = device
+    module.submodules.disk = disk
+    wiring.connect(module, device.storage, disk.storage)
+    host = ChainHost(device)
+
+    async def main(ctx):
+        await ctx.tick().repeat(2)
+        broken = request(OUT, 1, b"\xff" * 1024)
+        broken.fails_at = fails_at
+        host.put(broken)
+        host.put(after := request(OUT, 4, b"\xee" * 512))
+        host.put(whole := request(IN, 0, room=512 * SECTORS))
+        await host.until(ctx, whole)
+        assert broken.written == b"" and after.written == OK
+        expected = bytearray(512 * SECTORS)
+        expected[512 : 512 * (1 + stored)] = b"\xff" * 512 * stored
+        expected[4 * 512 : 5 * 512] = b"\xee" * 512
+        assert whole.written == expected + OK
+
+    simulate(module, main, background=host.benches)
