@@ -5,8 +5,9 @@ from cocotbext.virtio.backends.model import ModelHost, run
 from cocotbext.virtio.devices.blk import BlkError, VirtioBlk, cut
 from cocotbext.virtio.devices.rng import VirtioRng
 from cocotbext.virtio.driver import probe
+from cocotbext.virtio.function import DriverError
 from cocotbext.virtio.host import BusError, HostTimeout
-from cocotbext.virtio.transport import DriverError, Modern
+from cocotbext.virtio.transport import Modern
 from virtio_models.blk import Blk
 from virtio_models.device import ReferenceDevice
 from virtio_models.disk import Disk

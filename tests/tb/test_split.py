@@ -5,9 +5,9 @@ import random
 import pytest
 from cocotbext.virtio.backends.model import ModelHost, run
 from cocotbext.virtio.driver import probe
+from cocotbext.virtio.function import DriverError
 from cocotbext.virtio.memory import Arena, HostMemory
 from cocotbext.virtio.split import SplitQueue, Used
-from cocotbext.virtio.transport import DriverError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from virtio_models.entropy import EntropySource

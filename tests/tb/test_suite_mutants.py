@@ -3,9 +3,9 @@
 import pytest
 from cocotbext.virtio.backends.model import run
 from cocotbext.virtio.devices.blk import BlkError
+from cocotbext.virtio.function import DriverError
 from cocotbext.virtio.host import BusError, HostTimeout
 from cocotbext.virtio.suite import cases, run_case
-from cocotbext.virtio.transport import DriverError
 from helpers.bench import model_bench
 from virtio_models.blk import Blk
 from virtio_models.device import ReferenceDevice

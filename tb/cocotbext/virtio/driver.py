@@ -14,10 +14,11 @@ from virtio_spec.virtio import NO_VECTOR, DeviceStatus, Feature
 from virtio_spec.virtio_pci import MODERN_DEVICE_ID_BASE, VENDOR_ID
 from virtio_spec.wire import size, unpack
 
+from .function import DriverError
 from .host import Host
 from .memory import Buffer
 from .split import SplitQueue
-from .transport import DriverError, Modern
+from .transport import Modern
 
 __all__ = ["Request", "VirtioDevice", "probe"]
 

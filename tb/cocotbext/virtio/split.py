@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from virtio_spec import split, wire
 from virtio_spec.split import AvailFlags, Descriptor, DescriptorFlag, UsedElem
 
+from .function import DriverError
 from .memory import Buffer, Grant, HostMemory
-from .transport import DriverError
 
 __all__ = ["SplitQueue", "Used"]
 

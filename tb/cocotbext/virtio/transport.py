@@ -9,32 +9,13 @@ from types import SimpleNamespace
 from typing import Any
 
 from virtio_spec import wire
-from virtio_spec.pci import Capability, Command, ConfigOffset, MsixEntry, MsixMessageControl, Status
+from virtio_spec.pci import Capability
 from virtio_spec.virtio_pci import CfgType, CommonCfg, VirtioPciCap, VirtioPciNotifyCap
 
-from .host import BusError, Host
+from .function import POLL_NS, POLLS, DriverError, Function, PciCapability, walk
+from .host import Host
 
-__all__ = ["DriverError", "Modern", "PciCapability", "VirtioCapability"]
-
-PCIE_DEVICE_CONTROL = 8
-INITIATE_FLR = 1 << 15
-PM_CONTROL = 4
-#: Polls of something that takes a device a moment, and the device's time between two of them.
-POLLS, POLL_NS = 1000, 200
-#: Time given to a function level reset; silicon is allowed 100 ms.  [PCIe base 5.0 §6.6.2]
-FLR_NS = 5_000
-
-
-class DriverError(Exception):
-    """The device did something that a driver must not accept."""
-
-
-@dataclass(frozen=True)
-class PciCapability:
-    """One entry of the capability list."""
-
-    identity: int
-    position: int
+__all__ = ["Modern", "VirtioCapability"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +30,7 @@ class VirtioCapability:
     length: int
 
 
-class Modern:
+class Modern(Function):
     """The transport of one function; make one with :meth:`find`.
 
     Attributes
@@ -67,8 +48,7 @@ class Modern:
         structures: list[VirtioCapability],
         multiplier: int,
     ):
-        self.host = host
-        self.capabilities = capabilities
+        super().__init__(host, capabilities)
         self.structures = structures
         self.notify_multiplier = multiplier
         self._notify_offsets: dict[int, int] = {}
@@ -76,27 +56,19 @@ class Modern:
     @classmethod
     async def find(cls, host: Host) -> "Modern":
         """Walk the capability list; :class:`DriverError` if a mandatory structure is missing."""
-        capabilities, structures, multiplier = [], [], None
-        if not await host.config_read(ConfigOffset.STATUS, 2) & Status.CAPABILITIES_LIST:
-            raise DriverError("the function has no capability list")
-        position = await host.config_read(ConfigOffset.CAPABILITIES_POINTER, 1) & ~3
-        while position:
-            if any(known.position == position for known in capabilities):
-                raise DriverError(f"the capability list comes back to {position:#x}")
-            first = await host.config_read(position, 4)
-            capabilities.append(PciCapability(first & 0xFF, position))
-            if first & 0xFF == Capability.VENDOR:
-                words = [first] + [await host.config_read(position + 4 * n, 4) for n in (1, 2, 3)]
-                raw = b"".join(word.to_bytes(4, "little") for word in words)
-                cap = wire.unpack(VirtioPciCap, raw)
-                structures.append(
-                    VirtioCapability(cap.cfg_type, position, cap.cap_len, cap.bar, cap.offset, cap.length)
-                )
-                if cap.cfg_type == CfgType.NOTIFY and multiplier is None:
-                    field = wire.field_offset(VirtioPciNotifyCap, "notify_off_multiplier")
-                    multiplier = await host.config_read(position + field, 4)
-            position = first >> 8 & 0xFC
-        transport = cls(host, capabilities, structures, multiplier or 0)
+        capabilities, structures, multiplier = await walk(host), [], 0
+        for found in capabilities:
+            if found.identity != Capability.VENDOR:
+                continue
+            words = [await host.config_read(found.position + 4 * n, 4) for n in range(4)]
+            cap = wire.unpack(VirtioPciCap, b"".join(word.to_bytes(4, "little") for word in words))
+            structures.append(
+                VirtioCapability(cap.cfg_type, found.position, cap.cap_len, cap.bar, cap.offset, cap.length)
+            )
+            if cap.cfg_type == CfgType.NOTIFY and not multiplier:
+                field = wire.field_offset(VirtioPciNotifyCap, "notify_off_multiplier")
+                multiplier = await host.config_read(found.position + field, 4)
+        transport = cls(host, capabilities, structures, multiplier)
         for kind in (CfgType.COMMON, CfgType.NOTIFY, CfgType.ISR):
             transport.structure(kind)
         return transport
@@ -107,13 +79,6 @@ class Modern:
             if found.kind == kind and found.bar <= 5:
                 return found
         raise DriverError(f"there is no {kind.name} capability")
-
-    def capability(self, identity: Capability) -> int:
-        """Position of the first PCI capability with this id; :class:`DriverError`."""
-        for found in self.capabilities:
-            if found.identity == identity:
-                return found.position
-        raise DriverError(f"there is no {identity.name} capability")
 
     # -- structures --------------------------------------------------------------------------------
 
@@ -231,54 +196,6 @@ class Modern:
         offset = self._notify_offsets[queue] * self.notify_multiplier
         await self.write(CfgType.NOTIFY, offset, 2, queue)
 
-    # -- MSI-X -------------------------------------------------------------------------------------
-
-    async def vectors(self) -> int:
-        """Entries of the MSI-X table."""
-        return (await self.host.config_read(self.capability(Capability.MSIX) + 2, 2) & 0x7FF) + 1
-
-    async def msix_control(self, *, enable: bool, mask: bool = False) -> None:
-        """Enable MSI-X, mask the whole function."""
-        position = self.capability(Capability.MSIX) + 2
-        control = await self.host.config_read(position, 2) & ~(
-            MsixMessageControl.ENABLE | MsixMessageControl.FUNCTION_MASK
-        )
-        control |= (MsixMessageControl.ENABLE if enable else 0) | (
-            MsixMessageControl.FUNCTION_MASK if mask else 0
-        )
-        await self.host.config_write(position, 2, control)
-
-    async def _msix_structure(self, which: int) -> tuple[int, int]:
-        pointer = await self.host.config_read(self.capability(Capability.MSIX) + which, 4)
-        return pointer & 7, pointer & ~7
-
-    async def program_vector(self, vector: int, *, masked: bool = False) -> None:
-        """Write a table entry: the host's message for this vector."""
-        bar, table = await self._msix_structure(4)
-        address, message = self.host.msix_message(vector)
-        raw = wire.pack(
-            MsixEntry,
-            address_low=address & 0xFFFF_FFFF,
-            address_high=address >> 32,
-            data=message,
-            masked=int(masked),
-        )
-        for position in range(0, len(raw), 4):
-            word = int.from_bytes(raw[position : position + 4], "little")
-            await self.host.bar_write(bar, table + len(raw) * vector + position, 4, word)
-
-    async def mask_vector(self, vector: int, masked: bool) -> None:
-        """Mask or unmask one table entry."""
-        bar, table = await self._msix_structure(4)
-        offset = table + wire.size(MsixEntry) * vector + wire.size(MsixEntry) - 4
-        await self.host.bar_write(bar, offset, 4, int(masked))
-
-    async def pending(self, vector: int) -> bool:
-        """The vector's bit in the pending bit array."""
-        bar, array = await self._msix_structure(8)
-        word = await self.host.bar_read(bar, array + vector // 32 * 4, 4)
-        return bool(word >> vector % 32 & 1)
-
     # -- PCI_CFG window ----------------------------------------------------------------------------
 
     async def aim_window(self, bar: int, offset: int, length: int) -> int:
@@ -296,50 +213,3 @@ class Modern:
     async def window_write(self, bar: int, offset: int, length: int, value: int) -> None:
         """Write 1, 2 or 4 bytes of a BAR through configuration space."""
         await self.host.config_write(await self.aim_window(bar, offset, length), length, value)
-
-    # -- function ----------------------------------------------------------------------------------
-
-    async def function_level_reset(self) -> None:
-        """FLR, then configuration space as it was before: BARs, command, device control."""
-        control = self.capability(Capability.PCI_EXPRESS) + PCIE_DEVICE_CONTROL
-        places = [(ConfigOffset.BAR0 + 4 * n, 4) for n in range(6)] + [
-            (control, 2),
-            (ConfigOffset.COMMAND, 2),
-        ]
-        saved = [(at, size, await self.host.config_read(at, size)) for at, size in places]
-        await self.initiate_flr()
-        await self.flr_done()
-        for offset, size, value in saved:
-            await self.host.config_write(offset, size, value)
-
-    async def initiate_flr(self) -> None:
-        """Write Initiate Function Level Reset."""
-        position = self.capability(Capability.PCI_EXPRESS) + PCIE_DEVICE_CONTROL
-        control = await self.host.config_read(position, 2)
-        await self.host.config_write(position, 2, control | INITIATE_FLR)
-
-    async def flr_done(self) -> None:
-        """Wait as long as a reset may take, and then while the function still answers with RRS."""
-        await self.host.sleep(FLR_NS)
-        for _ in range(POLLS):
-            try:
-                await self.host.config_read(ConfigOffset.VENDOR_ID, 2)
-                return
-            except BusError as error:
-                if error.status != "RRS":
-                    raise
-            await self.host.sleep(POLL_NS)
-        raise DriverError("the function level reset does not end")
-
-    async def set_power_state(self, state: int) -> None:
-        """Go to D0 (0) or D3hot (3)."""
-        position = self.capability(Capability.POWER_MANAGEMENT) + PM_CONTROL
-        control = await self.host.config_read(position, 2) & ~3
-        await self.host.config_write(position, 2, control | state)
-
-    async def set_command(self, *, memory: bool = True, bus_master: bool = True) -> None:
-        """Enable or disable memory space and bus mastering."""
-        command = await self.host.config_read(ConfigOffset.COMMAND, 2)
-        command &= ~(Command.MEMORY_SPACE | Command.BUS_MASTER)
-        command |= (Command.MEMORY_SPACE if memory else 0) | (Command.BUS_MASTER if bus_master else 0)
-        await self.host.config_write(ConfigOffset.COMMAND, 2, command)

@@ -7,7 +7,7 @@ from virtio_spec import wire
 from virtio_spec.blk import ID_BYTES, SECTOR_BYTES, BlkConfig, BlkReqHeader, BlkReqType, BlkStatus
 
 from ..driver import Request, VirtioDevice
-from ..transport import DriverError
+from ..function import DriverError
 
 __all__ = ["BlkError", "BlkRequest", "VirtioBlk", "cut"]
 

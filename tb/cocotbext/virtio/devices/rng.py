@@ -1,7 +1,7 @@
 """Front end of an entropy device.  [virtio 1.4 §5.4]"""
 
 from ..driver import Request, VirtioDevice
-from ..transport import DriverError
+from ..function import DriverError
 
 __all__ = ["VirtioRng"]
 

@@ -5,7 +5,8 @@ from virtio_spec.pci import Capability, ConfigOffset, Status
 from virtio_spec.virtio import DeviceStatus
 from virtio_spec.virtio_pci import CfgType, CommonCfg, VirtioPciCap, VirtioPciNotifyCap
 
-from ..transport import FLR_NS, Modern
+from ..function import FLR_NS
+from ..transport import Modern
 from .helpers import QUIET_NS, exercise, quiet, same, small, unsupported
 from .registry import TYPES, Bench, case
 
