@@ -147,21 +147,22 @@ class NonPosted(wiring.Component):
         m.d.comb += self._completion(
             buffer.header.payload, header, status, locked, chunk, bytes_left, lower_address
         )
-        access = self.bus.request.payload
+        byte_enable = Signal(4)
         m.d.comb += [
-            access.bar.eq(bar),
-            access.address.eq(offset),
+            self.bus.request.payload.bar.eq(bar),
+            self.bus.request.payload.address.eq(offset),
+            self.bus.request.payload.byte_enable.eq(byte_enable),
             self.config.request.payload.register.eq(config.register),
             self.config.request.payload.write.eq(common.fmt[1]),
             self.config.request.payload.byte_enable.eq(config.first_be),
             self.config.request.payload.data.eq(queued.data),
         ]
         with m.If(remaining == length):
-            m.d.comb += access.byte_enable.eq(request.first_be)
+            m.d.comb += byte_enable.eq(request.first_be)
         with m.Elif(remaining == 1):
-            m.d.comb += access.byte_enable.eq(request.last_be)
+            m.d.comb += byte_enable.eq(request.last_be)
         with m.Else():
-            m.d.comb += access.byte_enable.eq(0xF)
+            m.d.comb += byte_enable.eq(0xF)
 
         with m.FSM():
             with m.State("IDLE"):

@@ -3,7 +3,7 @@
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from virtio_spec.tlp import TlpHeader
 
@@ -55,36 +55,42 @@ class HeaderSplitter(wiring.Component):
         header_end = index == (1 if lanes == 2 else 0)
         known = Signal(TlpHeader)
         header = Signal(TlpHeader)
-        m.d.comb += header.eq(known)
-        with m.If(header_end):
-            if lanes == 2:
-                m.d.comb += Cat(header.dwords[2], header.dwords[3]).eq(beat.data)
-            else:
-                m.d.comb += header.eq(beat.data[:128])
-            with m.If(~header.common.fmt[0]):
-                m.d.comb += header.dwords[3].eq(0)
+        first_dword = Signal(32)
+        common = data.View(TlpHeader, Cat(first_dword, Const(0, 96))).common
+        four = common.fmt[0]
         if lanes == 2:
-            with m.If(index == 0):
-                m.d.comb += header.eq(Cat(beat.data, Const(0, 64)))
+            m.d.comb += first_dword.eq(known.dwords[0])
+            complete = Cat(known.dwords[0], known.dwords[1], beat.data[:32], Mux(four, beat.data[32:], 0))
+        else:
+            m.d.comb += first_dword.eq(Mux(header_end, beat.data[:32], known.dwords[0]))
+            complete = Cat(beat.data[:96], Mux(four, beat.data[96:128], 0))
+        with m.If(header_end):
+            m.d.comb += header.eq(complete)
+        if lanes == 2:
+            with m.Elif(index == 0):
+                m.d.comb += header.eq(beat.data)
+        with m.Else():
+            m.d.comb += header.eq(known)
 
-        four = header.common.fmt[0]
         remaining = Signal(11)
         left = Signal(11)
-        m.d.comb += left.eq(Mux(header_end, payload_length(header.common), remaining))
+        m.d.comb += left.eq(Mux(header_end, payload_length(common), remaining))
 
         # Lane of payload dword 0 behind a 3-dword and a 4-dword header, and for every beat after.
         start_3, start_4 = 3 % lanes, 4 % lanes
-        window = Cat(beat.data, following.data)
         draining = Signal()  # only a digest is left
         started = Signal()  # a beat of this packet has left
 
         only_header = Signal()
         m.d.comb += only_header.eq((lanes == 2) & (index == 0))
         if lanes <= 4:
-            with m.If(header_end & four & header.common.fmt[1]):
+            with m.If(header_end & four & common.fmt[1]):
                 m.d.comb += only_header.eq(1)
         alone = Signal()  # this beat needs nothing of the next
         m.d.comb += alone.eq(left <= Mux(four, lanes - start_4, lanes - start_3))
+
+        # What is offered must not change when the next packet comes behind a beat that is complete.
+        window = Cat(beat.data, Mux(alone, 0, following.data))
 
         skip = Signal()
         sent = Signal()

@@ -96,7 +96,7 @@ class RawReceiver(wiring.Component):
                 total.eq(count + present),
                 bad_here.eq(bad | ~inside),
             ]
-        # A packet that runs on for ever must not fill the buffer.
+        # A packet that runs on for ever must not fill the buffer; once bad it stays so.
         good = ~bad_here & (total <= expected_here)
 
         m.d.comb += [
@@ -111,8 +111,7 @@ class RawReceiver(wiring.Component):
                 inside.eq((beat.first | inside) & ~beat.last),
                 expected.eq(expected_here),
                 bad.eq(~good),
-                # Stands still once bad, or it would come round to the expected number.
-                count.eq(Mux(good, total, count)),
+                count.eq(total),
             ]
             m.d.comb += self.malformed.eq(
                 (beat.first | inside) & beat.last & ~(good & (total == expected_here))
@@ -171,7 +170,7 @@ class RawTransmitter(wiring.Component):
                 joined.eq(Cat(Mux(beat.first, new, old) if shift else Const(0, 0), beat.data)),
                 top.eq(old),
                 available.eq(shift + count),
-                header_beat.eq(beat.first & (index < size // lanes)),
+                header_beat.eq(beat.first & (index < size // lanes) if size >= lanes else 0),
             ]
 
         with m.If(Mux(flush != 0, four_known, four)):
