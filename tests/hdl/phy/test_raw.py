@@ -165,7 +165,7 @@ def good_neighbours(bad: list[dict[str, Any]], width: int) -> list[dict[str, Any
 WRITE = memory_write(0x1000, list(range(20)))
 
 
-@pytest.mark.parametrize("width", (64, 128, 512))
+@pytest.mark.parametrize("width", (64, 256))
 @pytest.mark.parametrize(
     "packet",
     [
@@ -190,7 +190,7 @@ def test_a_malformed_packet_is_dropped_whole(packet, width):
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_a_digest_is_dropped(width):
-    sent = [packet for length in range(1, 18) for packet in (
+    sent = [packet for length in range(1, 10) for packet in (
         memory_write(0x1000, list(range(length))),
         memory_write(0x1000, list(range(length)), wide=True),
         memory_read(0x1000, length),
