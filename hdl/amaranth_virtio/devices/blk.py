@@ -2,20 +2,18 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Module
+from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
-from virtio_spec.blk import ID_BYTES, BlkConfig, BlkFeature, BlkReqHeader, BlkStatus
+from virtio_spec.blk import ID_BYTES, BlkConfig, BlkFeature
 from virtio_spec.pci import ClassCode
 from virtio_spec.virtio import DeviceType, feature_mask
-from virtio_spec.wire import size
 
-from .blk_judge import BlkJudge
+from .blk_requests import BlkRequests
 from .interface import Device, DeviceTable
-from .storage import StorageOperation, StorageSignature, write_beat_layout
+from .storage import StorageSignature
 
 __all__ = ["BlkDevice"]
-
-HEADER_BYTES = size(BlkReqHeader)
 
 
 def check_range(name: str, value: int, low: int, high: int) -> None:
@@ -124,199 +122,20 @@ class BlkDevice(Device):
 
     def elaborate(self, platform):  # noqa: D102
         m = Module()
-        lanes = self.width // 8
-        chain, readable, writable = self.chains.chain, self.chains.readable, self.chains.writable
-        reset = self.chains.reset
-        storage = self.storage
-
-        # The chain
-        token = Signal.like(chain.p.token)
-        data_out, data_in = Signal(32), Signal(32)  # bytes but for header and status
-        short = Signal()  # no whole header
-        no_status = Signal()  # no room for a status
-        header: Any = Signal(BlkReqHeader)
-        carry = Signal(max(self.width - 8 * HEADER_BYTES, 0))  # data in front of the next beat's
-        seen_last = Signal()
-
-        # What is done about it
-        m.submodules.judge = judge = BlkJudge(read_only=self.read_only)
+        m.submodules.requests = requests = BlkRequests(
+            width=self.width, read_only=self.read_only, serial=self.serial
+        )
+        wiring.connect(m, wiring.flipped(self.chains), requests.chains)
+        wiring.connect(m, requests.storage, wiring.flipped(self.storage))
         m.d.comb += [
-            judge.header.eq(header),
-            judge.complete.eq(~short & ~no_status),
-            judge.data_out.eq(data_out),
-            judge.data_in.eq(data_in),
-            judge.capacity.eq(self.config.capacity),
+            requests.capacity.eq(self.config.capacity),
+            requests.flush_accepted.eq(self.features[BlkFeature.FLUSH]),
         ]
-        verdict = judge.verdict
-        status = Signal(8)
-        fill = Signal(8 * ID_BYTES)  # what is left of the answer to GET_ID
-        left = Signal(32)  # writable bytes in front of the status
-        aborted = Signal()
-        out_full = storage.write_data.valid
-        out_free = ~out_full | storage.write_data.ready
-
-        with m.If(storage.write_data.ready):
-            m.d.sync += out_full.eq(0)
-        m.d.comb += writable.p.token.eq(token)
-
-        with m.FSM() as fsm:
-            with m.State("IDLE"):
-                m.d.comb += chain.ready.eq(~reset)
-                m.d.sync += [
-                    token.eq(chain.p.token),
-                    data_out.eq(chain.p.readable - HEADER_BYTES),
-                    data_in.eq(chain.p.writable - 1),
-                    left.eq(chain.p.writable - 1),
-                    short.eq(chain.p.readable < HEADER_BYTES),
-                    no_status.eq(chain.p.writable == 0),
-                    seen_last.eq(chain.p.readable == 0),
-                    aborted.eq(0),
-                ]
-                with m.If(chain.valid & ~reset):
-                    m.next = "HEADER"
-                    with m.If(chain.p.readable == 0):
-                        m.next = "JUDGE"
-
-            with m.State("HEADER"):
-                m.d.comb += readable.ready.eq(1)
-                second = Signal()  # of the two beats at width 64
-                with m.If(readable.valid):
-                    m.d.sync += [seen_last.eq(readable.p.last), aborted.eq(readable.p.error)]
-                    if self.width < 8 * HEADER_BYTES:
-                        m.d.sync += [
-                            header.eq(Cat(header.as_value()[self.width :], readable.p.data)),
-                            second.eq(~second & ~readable.p.last),
-                        ]
-                        complete = second
-                    else:
-                        m.d.sync += Cat(header.as_value(), carry).eq(readable.p.data)
-                        complete = Const(1)
-                    with m.If(complete | readable.p.last):
-                        m.next = "JUDGE"
-                with m.If(reset):
-                    m.d.sync += second.eq(0)
-                    m.next = "IDLE"
-
-            with m.State("JUDGE"):  # the range of sectors takes a cycle
-                m.next = "DECIDE"
-            with m.State("DECIDE"):
-                m.d.sync += [
-                    status.eq(verdict.status),
-                    storage.request.p.operation.eq(verdict.operation),
-                    storage.request.p.sector.eq(header.sector),
-                    storage.request.p.count.eq(verdict.count),
-                    fill.eq(Mux(verdict.identify, int.from_bytes(self.serial, "little"), 0)),
-                ]
-                with m.If(reset):
-                    m.next = "IDLE"
-                with m.Elif(aborted):
-                    m.next = "GIVE_UP"
-                with m.Elif(~seen_last & ~verdict.takes_data):
-                    m.next = "SWALLOW"
-                with m.Elif(verdict.operate):
-                    m.next = "REQUEST"
-                with m.Else():
-                    m.next = "FILL"
-            with m.State("SWALLOW"):
-                m.d.comb += readable.ready.eq(1)
-                with m.If(readable.valid & readable.p.last):
-                    m.d.sync += [seen_last.eq(1), aborted.eq(readable.p.error)]
-                    m.next = "DECIDE"
-                with m.If(reset):
-                    m.next = "IDLE"
-
-            with m.State("REQUEST"):
-                m.d.comb += storage.request.valid.eq(1)
-                with m.If(storage.request.ready):
-                    with m.Switch(storage.request.p.operation):
-                        with m.Case(StorageOperation.READ):
-                            m.next = "READ"
-                        with m.Case(StorageOperation.WRITE):
-                            m.next = "WRITE"
-                        with m.Default():
-                            m.next = "RESPONSE"
-            with m.State("READ"):
-                m.d.comb += [
-                    writable.valid.eq(storage.read_data.valid),
-                    writable.p.data.eq(storage.read_data.p.data),
-                    writable.p.count.eq(lanes),
-                    storage.read_data.ready.eq(writable.ready | reset),
-                ]
-                with m.If(storage.read_data.valid & storage.read_data.ready):
-                    m.d.sync += left.eq(left - lanes)
-                    with m.If(storage.read_data.p.error):
-                        m.d.sync += status.eq(BlkStatus.IOERR)
-                    with m.If(left == lanes):
-                        m.next = "RESPONSE"
-            with m.State("WRITE"):
-                m.d.comb += readable.ready.eq(out_free & ~reset)
-                with m.If(out_free & (readable.valid | reset)):
-                    beat = Signal(write_beat_layout(self.width))
-                    m.d.comb += [
-                        beat.data.eq(Cat(carry, readable.p.data)),
-                        beat.abort.eq(reset | readable.p.error),
-                        beat.last.eq(reset | readable.p.last),
-                    ]
-                    m.d.sync += [
-                        out_full.eq(1),
-                        storage.write_data.p.eq(beat),
-                        carry.eq(readable.p.data[8 * HEADER_BYTES :]),
-                    ]
-                    with m.If(beat.last):
-                        m.d.sync += aborted.eq(beat.abort)
-                        m.next = "RESPONSE"
-            with m.State("RESPONSE"):
-                m.d.comb += storage.response.ready.eq(1)
-                with m.If(storage.response.valid):
-                    written = storage.request.p.operation == StorageOperation.WRITE
-                    with m.If(storage.response.p.error):
-                        m.d.sync += status.eq(BlkStatus.IOERR)
-                    with m.If(reset):
-                        m.next = "IDLE"
-                    with m.Elif(aborted):
-                        m.next = "GIVE_UP"
-                    with m.Elif(written & ~storage.response.p.error & ~self.features[BlkFeature.FLUSH]):
-                        m.d.sync += storage.request.p.operation.eq(StorageOperation.FLUSH)
-                        m.next = "REQUEST"
-                    with m.Else():
-                        m.next = "FILL"
-
-            with m.State("FILL"):
-                remaining = Signal(range(lanes + 1))
-                m.d.comb += [
-                    remaining.eq(Mux(left > lanes, lanes, left)),
-                    writable.valid.eq((left != 0) & ~no_status),
-                    writable.p.data.eq(fill),
-                    writable.p.count.eq(remaining),
-                ]
-                with m.If(no_status):
-                    m.next = "GIVE_UP"
-                with m.Elif(left == 0):
-                    m.next = "STATUS"
-                with m.Elif(writable.ready):
-                    m.d.sync += [left.eq(left - remaining), fill.eq(fill >> self.width)]
-                with m.If(reset):
-                    m.next = "IDLE"
-            with m.State("STATUS"):
-                m.d.comb += [
-                    writable.valid.eq(1),
-                    writable.p.data.eq(status),
-                    writable.p.count.eq(1),
-                    writable.p.last.eq(1),
-                ]
-                with m.If(writable.ready | reset):
-                    m.next = "IDLE"
-            with m.State("GIVE_UP"):
-                m.d.comb += [writable.valid.eq(1), writable.p.last.eq(1)]
-                with m.If(writable.ready | reset):
-                    m.next = "IDLE"
-
-        m.d.comb += self.chains.idle.eq(fsm.ongoing("IDLE"))
 
         config = self.config
         m.d.sync += [
-            config.capacity.eq(storage.capacity),
-            self.config_changed.eq(config.capacity != storage.capacity),
+            config.capacity.eq(self.storage.capacity),
+            self.config_changed.eq(config.capacity != self.storage.capacity),
         ]
         m.d.comb += [
             config.size_max.eq(self.size_max),
