@@ -10,7 +10,7 @@ from amaranth.utils import ceil_log2
 from virtio_spec.tlp import CompletionStatus, Fmt, TlpType
 
 from ..tlp import TlpSignature, tlp_layout
-from .slots import slot_write_layout
+from .slots import slot_shape, slot_write_layout
 
 __all__ = ["QUARANTINE", "CompletionTracker", "expect_layout"]
 
@@ -80,7 +80,7 @@ class CompletionTracker(wiring.Component):
         self.tags = tags
         self.first_tag = first_tag
         self.max_bytes = max_bytes
-        slot = ceil_log2(tags)
+        slot = slot_shape(tags)
         super().__init__(
             {
                 "completion": In(TlpSignature(width)),
@@ -113,7 +113,7 @@ class CompletionTracker(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         """Build the tracker: one stage looks a packet up, the next one checks, the last one acts."""
         m = Module()
-        slot_bits = ceil_log2(self.tags)
+        slot_bits = slot_shape(self.tags)
 
         # What each tag expects. Between a packet's first beat and the next packet's nothing is stalled,
         # so a read that meets the write of the packet before must see what is written.

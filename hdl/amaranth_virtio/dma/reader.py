@@ -14,7 +14,7 @@ from .headers import byte_enables, memory_request
 from .layout import DmaSettings, read_data_layout, read_request_layout
 from .readout import ReadOut, extent_layout
 from .router import CompletionRouter
-from .slots import SlotMemory
+from .slots import SlotMemory, slot_shape
 from .split import Splitter, check_max_bytes
 
 __all__ = ["CompletionRouter", "ReadChannel"]
@@ -127,7 +127,7 @@ class ReadChannel(wiring.Component):
         """Build the ring of tags between splitter, tracker and readout."""
         m = Module()
         rows = self.max_bytes * 8 // self.width
-        slot_bits = ceil_log2(self.tags)
+        slot_bits = slot_shape(self.tags)
         m.submodules.splitter = splitter = Splitter(max_bytes=self.max_bytes, context=self.context)
         m.submodules.tracker = tracker = CompletionTracker(
             width=self.width, tags=self.tags, first_tag=self.first_tag, max_bytes=self.max_bytes

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from .layout import read_data_layout
+from .slots import slot_shape
 
 __all__ = ["ReadOut", "extent_layout"]
 
@@ -72,13 +73,13 @@ class ReadOut(wiring.Component):
         self.context = context
         super().__init__(
             {
-                "slot": In(ceil_log2(tags)),
+                "slot": In(slot_shape(tags)),
                 "done": In(1),
                 "failed": In(1),
                 "extent": In(extent_layout(width, rows, context)),
                 "take": Out(1),
                 "free": Out(1),
-                "read_slot": Out(ceil_log2(tags)),
+                "read_slot": Out(slot_shape(tags)),
                 "read_row": Out(ceil_log2(rows)),
                 "read_enable": Out(1),
                 "data": In(width),
@@ -97,7 +98,7 @@ class ReadOut(wiring.Component):
         active = Signal()
         failed = Signal()
         extent = Signal(extent_layout(self.width, self.rows, self.context))
-        slot = Signal(ceil_log2(self.tags))
+        slot = Signal(slot_shape(self.tags))
         row = Signal(ceil_log2(self.rows))
         start = Signal(ceil_log2(lanes))  # of this row
 

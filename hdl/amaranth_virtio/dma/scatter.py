@@ -80,7 +80,8 @@ class ScatterWriter(wiring.Component):
         """Build the segment walk, and cut beats into the pieces of chunks."""
         m = Module()
         lanes = self.width // 8
-        m.submodules.splitter = splitter = Splitter(max_bytes=self.max_payload, context=unsigned(0))
+        # The context is not used, and one bit because Verilog has no signals of none.
+        m.submodules.splitter = splitter = Splitter(max_bytes=self.max_payload, context=unsigned(1))
         m.submodules.aligner = aligner = Aligner(width=self.width, context=chunk_layout)
         m.submodules.buffer = buffer = WriteBuffer(width=self.width, max_payload=self.max_payload)
         connect(m, aligner.o, buffer.i)

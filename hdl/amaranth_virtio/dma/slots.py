@@ -2,13 +2,18 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Shape, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-__all__ = ["SlotMemory", "slot_write_layout"]
+__all__ = ["SlotMemory", "slot_shape", "slot_write_layout"]
+
+
+def slot_shape(slots: int) -> Shape:
+    """Number of a slot; at least one bit, because Verilog has no signals of none."""
+    return unsigned(max(1, ceil_log2(slots)))
 
 
 def slot_write_layout(width: int, slots: int, rows: int) -> data.StructLayout:
@@ -18,7 +23,7 @@ def slot_write_layout(width: int, slots: int, rows: int) -> data.StructLayout:
     """
     return data.StructLayout(
         {
-            "slot": ceil_log2(slots),
+            "slot": slot_shape(slots),
             "row": ceil_log2(rows),
             "lane": ceil_log2(width // 32),
             "data": width,
@@ -59,7 +64,7 @@ class SlotMemory(wiring.Component):
             {
                 "write": In(slot_write_layout(width, slots, rows)),
                 "write_enable": In(1),
-                "read_slot": In(ceil_log2(slots)),
+                "read_slot": In(slot_shape(slots)),
                 "read_row": In(ceil_log2(rows)),
                 "read_enable": In(1),
                 "data": Out(width),
