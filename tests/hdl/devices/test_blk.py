@@ -128,7 +128,7 @@ def test_requests_of_every_kind_do_what_the_standard_says(width, stall):
 
     async def main(ctx):
         content = bytearray(bench.storage.data)
-        jobs = mixed_jobs(rng)[: None if stall < 0.9 else 14]
+        jobs = mixed_jobs(rng)[: None if stall < 0.9 else 10]
         for job in jobs:
             bench.host.put(job)
         for job in jobs:
@@ -243,9 +243,8 @@ def test_an_error_in_a_beat_of_read_data_is_an_ioerr():
     simulate(bench.device, ready, background=bench.host.benches)
 
 
-@pytest.mark.parametrize("width", [64, 128, 256])
-@pytest.mark.parametrize("stall", [0.0, 0.5])
-@pytest.mark.parametrize("fails_at", [0, 16, 32, 200, 528, 1030])
+@pytest.mark.parametrize("width, stall", [(64, 0.0), (64, 0.5), (128, 0.5), (256, 0.5)])
+@pytest.mark.parametrize("fails_at", [0, 16, 32, 528])
 def test_a_chain_that_breaks_off_is_given_up_and_the_next_one_served(width, stall, fails_at):
     """A write under way is aborted; nothing of it is stored."""
     bench = Bench(width, stall=stall)
@@ -269,7 +268,7 @@ def test_a_chain_that_breaks_off_is_given_up_and_the_next_one_served(width, stal
 def test_a_reset_at_any_time_brings_the_storage_to_rest(kind, stall):
     """Trap 6: RESET-DEV-02: a started operation is run to its end, then the device is idle."""
     rng = random.Random(f"{kind} {stall}")
-    for after in sorted(rng.sample(range(2, 200), 12)):
+    for after in sorted(rng.sample(range(2, 200), 6)):
         bench = Bench(64, stall=stall)
 
         async def main(ctx, bench=bench, after=after):
@@ -367,8 +366,7 @@ def test_an_impossible_parameter_is_refused(arguments, message):
 # On a disk in block RAM
 
 
-@pytest.mark.parametrize("width", [64, 128, 256, 512])
-@pytest.mark.parametrize("stall", [0.0, 0.5])
+@pytest.mark.parametrize("width, stall", [(64, 0.5), (128, 0.0), (256, 0.5), (512, 0.0)])
 def test_a_ram_disk_serves_a_block_device(width, stall):
     rng = random.Random(f"ram {width} {stall}")
     image = rng.randbytes(5 * 512 + 40)
@@ -383,7 +381,7 @@ def test_a_ram_disk_serves_a_block_device(width, stall):
     async def main(ctx):
         content = bytearray(image.ljust(512 * SECTORS, b"\0"))
         jobs = [request(IN, 0, room=512 * SECTORS)]
-        for _ in range(12):
+        for _ in range(8):
             sector = rng.randrange(SECTORS)
             count = rng.randint(1, SECTORS - sector)
             if rng.random() < 0.5:
