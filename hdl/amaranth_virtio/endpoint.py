@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from amaranth.hdl import Cat, Module, unsigned
+from amaranth.hdl import Cat, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -17,6 +17,7 @@ from .pcie.function import Function
 from .tlp import RawSignature
 from .transport.modern import ModernTransport
 from .virtqueue.engine import Engine
+from .virtqueue.layout import NO_CONTEXT
 
 __all__ = ["Endpoint"]
 
@@ -158,8 +159,8 @@ class Endpoint(wiring.Component):
         """Connect the engine's four read channels; returns whether all of them are idle."""
         # Channels for the rings come first, so that they work without extended tags.
         plan = (
-            _Channel("avail", 2, 128, unsigned(0)),
-            _Channel("descriptor", 4, 128, unsigned(0)),
+            _Channel("avail", 2, 128, NO_CONTEXT),
+            _Channel("descriptor", 4, 128, NO_CONTEXT),
             _Channel("flags", 1, 128, QUEUE),
             _Channel("data", self.tags, self.max_read, ChainContext),
         )

@@ -13,7 +13,7 @@ from virtio_spec.split import AvailHeader, avail_ring_offset
 from ..chain import QUEUE
 from ..dma.layout import read_data_layout, read_request_layout
 from .kicks import KickQueue
-from .layout import ErrorReport, Head, QueueLookup
+from .layout import NO_CONTEXT, ErrorReport, Head, QueueLookup
 from .parameters import check_queues, check_width
 
 __all__ = ["AvailFetcher"]
@@ -49,8 +49,8 @@ class AvailFetcher(wiring.Component):
     lookup : :py:`Out(QueueLookup)`
         Queue contexts. ``size`` is a power of two.
     read, data
-        Read channel for the available rings: ``Out(stream.Signature(read_request_layout(0)))`` and
-        ``In(stream.Signature(read_data_layout(width, 0)))``.
+        Read channel for the available rings: ``Out(stream.Signature(read_request_layout(NO_CONTEXT)))`` and
+        ``In(stream.Signature(read_data_layout(width, NO_CONTEXT)))``.
     head : :py:`Out(stream.Signature(Head))`
         Chains in ring order per queue; ``head`` is inside the descriptor table.
     error : :py:`Out(stream.Signature(ErrorReport, always_ready=True))`
@@ -70,8 +70,8 @@ class AvailFetcher(wiring.Component):
                 "kick": In(stream.Signature(QUEUE, always_ready=True)),
                 "running": In(1),
                 "lookup": Out(QueueLookup),
-                "read": Out(stream.Signature(read_request_layout(unsigned(0)))),
-                "data": In(stream.Signature(read_data_layout(width, unsigned(0)))),
+                "read": Out(stream.Signature(read_request_layout(NO_CONTEXT))),
+                "data": In(stream.Signature(read_data_layout(width, NO_CONTEXT))),
                 "head": Out(stream.Signature(Head)),
                 "error": Out(stream.Signature(ErrorReport, always_ready=True)),
             }

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Signal, unsigned
+from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from virtio_spec.layout import Cause
@@ -10,7 +10,7 @@ from virtio_spec.split import Descriptor, DescriptorFlag
 
 from ..chain import TOKEN, Chain
 from ..dma.layout import read_data_layout, read_request_layout
-from .layout import ChainWrite, ErrorReport, Head, QueueLookup, ReadableJob, SegmentWrite
+from .layout import NO_CONTEXT, ChainWrite, ErrorReport, Head, QueueLookup, ReadableJob, SegmentWrite
 from .parameters import check_width
 
 __all__ = ["DescriptorFetcher"]
@@ -44,8 +44,8 @@ class DescriptorFetcher(wiring.Component):
     lookup : :py:`Out(QueueLookup)`
         Queue contexts. ``size`` is a power of two.
     read, data
-        Read channel for the descriptor tables: ``Out(stream.Signature(read_request_layout(0)))`` and
-        ``In(stream.Signature(read_data_layout(width, 0)))``.
+        Read channel for the descriptor tables: ``Out(stream.Signature(read_request_layout(NO_CONTEXT)))`` and
+        ``In(stream.Signature(read_data_layout(width, NO_CONTEXT)))``.
     segment : :py:`Out(stream.Signature(SegmentWrite, always_ready=True))`
         Segments, as they are found.
     record : :py:`Out(stream.Signature(ChainWrite, always_ready=True))`
@@ -67,8 +67,8 @@ class DescriptorFetcher(wiring.Component):
                 "slot": In(stream.Signature(TOKEN)),
                 "running": In(1),
                 "lookup": Out(QueueLookup),
-                "read": Out(stream.Signature(read_request_layout(unsigned(0)))),
-                "data": In(stream.Signature(read_data_layout(width, unsigned(0)))),
+                "read": Out(stream.Signature(read_request_layout(NO_CONTEXT))),
+                "data": In(stream.Signature(read_data_layout(width, NO_CONTEXT))),
                 "segment": Out(stream.Signature(SegmentWrite, always_ready=True)),
                 "record": Out(stream.Signature(ChainWrite, always_ready=True)),
                 "chain": Out(stream.Signature(Chain)),

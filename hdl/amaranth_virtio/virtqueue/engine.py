@@ -12,9 +12,9 @@ from ..dma.packer import Packer
 from ..dma.scatter import ScatterWriter
 from ..dma.word import WordWriter
 from ..tlp import TlpSignature
-from .layout import ErrorReport, QueueLookup
+from .layout import NO_CONTEXT, ErrorReport, QueueLookup
 from .parameters import check_queue_size, check_queues, check_slots, check_width
-from .rings import NO_CONTEXT, SplitRings
+from .rings import SplitRings
 
 __all__ = ["Engine"]
 
@@ -153,7 +153,19 @@ class Engine(wiring.Component):
             rings.fault.payload.eq(data.payload.context.token),
             rings.fault.valid.eq(data.valid & data.ready & data.payload.error),
         ]
-        connect(m, packer.o, flipped(chains.readable))
+        # Bytes are fetched ahead, but the device sees none before it took their chain.
+        awaited = Signal(16)
+        begins, ends = Signal(), Signal()
+        m.d.comb += [
+            begins.eq(chains.chain.valid & chains.chain.ready & (chains.chain.payload.readable != 0)),
+            ends.eq(chains.readable.valid & chains.readable.ready & chains.readable.payload.last),
+            chains.readable.payload.eq(packer.o.payload),
+            chains.readable.valid.eq(packer.o.valid & (awaited != 0)),
+            packer.o.ready.eq(chains.readable.ready & (awaited != 0)),
+        ]
+        m.d.sync += awaited.eq(awaited + begins - ends)
+        with m.If(self.reset):
+            m.d.sync += awaited.eq(0)
 
         # Bytes from the device; in a reset they are taken and dropped
         connect(m, flipped(chains.writable), scatter.i)

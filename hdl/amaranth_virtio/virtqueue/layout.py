@@ -13,6 +13,7 @@ __all__ = [
     "ChainWrite",
     "ErrorReport",
     "Head",
+    "NO_CONTEXT",
     "QueueContext",
     "QueueLookup",
     "ReadableJob",
@@ -21,6 +22,10 @@ __all__ = [
     "SegmentLookup",
     "SegmentWrite",
 ]
+
+
+# Context of the read channels that need none: one bit, because Verilog has no signals of none.
+NO_CONTEXT = unsigned(1)
 
 
 class QueueContext(data.Struct):

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, ResetInserter, unsigned
+from amaranth.hdl import Module, ResetInserter
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -11,7 +11,7 @@ from ..dma.layout import ChainContext, read_data_layout, read_request_layout, wo
 from .avail import AvailFetcher
 from .buffer import StreamBuffer
 from .descriptors import DescriptorFetcher
-from .layout import ChainDone, ErrorReport, QueueLookup, ReadableJob, SegmentLookup
+from .layout import NO_CONTEXT, ChainDone, ErrorReport, QueueLookup, ReadableJob, SegmentLookup
 from .parameters import check_queue_size, check_queues, check_slots, check_width
 from .readable import ReadableMover
 from .report import ErrorFilter
@@ -20,8 +20,6 @@ from .slots import SlotPool
 from .used import UsedWriter
 
 __all__ = ["SplitRings"]
-
-NO_CONTEXT = unsigned(0)
 
 
 class SplitRings(wiring.Component):

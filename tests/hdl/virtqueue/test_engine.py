@@ -48,6 +48,7 @@ class Device:
             beat = await step(ctx, self.chains.readable)
             if beat is None or ctx.get(self.chains.reset):
                 continue
+            assert self.reading, "a chain is announced before its bytes come"
             chain = self.reading[0]
             assert beat.token == chain["token"]
             chain["got"] += beat.data.to_bytes(self.lanes, "little")[: beat.count]
@@ -132,6 +133,7 @@ class Bench:
 
     def start(self):
         """New rings elsewhere, and nothing has happened yet."""
+        self.resetting = False
         self.memory.release()
         self.rings = [SplitRing(self.memory, size, seed=self.rng.getrandbits(16)) for size in self.sizes]
         self.contexts[:] = [ring.context for ring in self.rings]
@@ -148,6 +150,8 @@ class Bench:
                 if enable >> byte & 1:
                     value = dword >> 8 * byte & 0xFF
                     self.memory.write(tlp.address + 4 * position + byte, bytes([value]))
+        if self.resetting:  # the end of a packet that was started before; nobody looks any more
+            return
         for queue, ring in enumerate(self.rings):
             # Trap 1: whatever the driver can see used is complete at once.
             for head, length in ring.used():
@@ -240,6 +244,7 @@ class Bench:
 
     async def reset(self, ctx):
         """Trap 6: from idle on there is no access to host memory, and the old one is gone."""
+        self.resetting = True
         ctx.set(self.dut.running, 0)
         ctx.set(self.dut.reset, 1)
         await ctx.tick()
@@ -325,6 +330,24 @@ def test_a_chain_whose_bytes_cannot_be_read_is_given_up_and_not_used(failing):
         assert bench.used == []
         await bench.reset(ctx)
         bench.device.hold = lambda chain: False
+        await bench.work(ctx, 4)
+
+    bench.run(test)
+
+
+def test_a_reset_ends_although_bus_mastering_was_turned_off_before():
+    bench = Bench(sizes=[8], width=64)
+
+    async def test(ctx):
+        for delay in (40, 60, 80, 100, 120):
+            for _ in range(4):
+                bench.offer(0, bench.segments(2))
+            await bench.kick(ctx, 0)
+            await ctx.tick().repeat(delay)
+            ctx.set(bench.dut.settings.bus_master, 0)
+            await ctx.tick().repeat(100)
+            await bench.reset(ctx)
+            ctx.set(bench.dut.settings.bus_master, 1)
         await bench.work(ctx, 4)
 
     bench.run(test)
