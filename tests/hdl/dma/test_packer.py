@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """Reads of scattered segments become bytes without gaps."""
 
 import random

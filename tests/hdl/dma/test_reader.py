@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """Read channels against a host that answers in pieces, out of order, with errors, or not at all."""
 
 import random

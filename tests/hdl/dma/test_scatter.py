@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """A device's bytes over the segments of its chains."""
 
 import random

@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """Single words into host memory."""
 
 import random
