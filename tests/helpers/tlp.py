@@ -272,6 +272,7 @@ def _dwords(packet: Sequence[Any], width: int) -> list[int]:
         count = int(beat.enable).bit_length()
         assert beat.enable == (1 << count) - 1, "enabled lanes are contiguous from lane 0"
         assert beat.last or count == width // 32, "every beat but the last is full"
+        assert count or beat.first, "no beat is empty but that of a packet without payload"
         dwords += [int(beat.data) >> 32 * lane & 0xFFFFFFFF for lane in range(count)]
     return dwords
 

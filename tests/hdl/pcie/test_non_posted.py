@@ -303,6 +303,13 @@ def test_a_poisoned_configuration_write_has_no_effect():
     assert result.space.log == []
 
 
+def test_the_poison_bit_of_a_read_means_nothing():
+    """There is no payload that it could speak of.  [PCIe base 5.0 §2.7.2]"""
+    result = run([config(1, ep=True), memory_read(BASES[0], ep=True)], 2)
+    assert [tlp.status for tlp in result.completions] == [SUCCESS, SUCCESS]
+    assert (result.poisoned, result.unsupported) == (0, 0)
+
+
 def test_requests_during_a_function_reset_are_put_off_or_refused():
     packets = [config(0), config(1, 5), memory_read(BASES[0]), config(0, target=1)]
     result = run(packets, 4, settings={"function_reset": 1})
