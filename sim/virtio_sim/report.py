@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from rich import box
 from rich.table import Table
 
 __all__ = ["TestResult", "table", "write_report"]
@@ -44,8 +45,8 @@ def write_report(path: Path, results: Sequence[TestResult]) -> None:
 
 def table(results: Sequence[TestResult]) -> Table:
     """The same as a table."""
-    made = Table(title="virtio endpoint")
-    made.add_column("what ran")
+    made = Table(title="virtio endpoint", box=box.SIMPLE, pad_edge=False)
+    made.add_column("what ran", no_wrap=True)
     made.add_column("result")
     for title in ("requests", "bytes", "clock cycles", "simulated time", "wall time"):
         made.add_column(title, justify="right")
@@ -55,7 +56,7 @@ def table(results: Sequence[TestResult]) -> Table:
             result.name,
             f"[{colour}]{result.status}[/]",
             *(f"{number:,}" if number else "–" for number in (result.requests, result.bytes, result.cycles)),
-            f"{result.simulated_ns / 1000:,.1f} µs" if result.simulated_ns else "–",
+            f"{result.simulated_ns / 1e6:,.3f} ms" if result.simulated_ns else "–",
             f"{result.wall_s:.1f} s",
         )
     return made

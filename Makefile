@@ -1,0 +1,45 @@
+# Sets up .venv from requirements.lock, and calls virtio-endpoint in it. `make help` lists the targets.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+
+# Parameters: DEVICE=rng|blk  WIDTH=64|128|256  SEED=n  IMAGE=path  WAVES=1
+COMMON := $(if $(DEVICE),--device $(DEVICE)) $(if $(WIDTH),--width $(WIDTH))
+SIM := $(COMMON) $(if $(SEED),--seed $(SEED)) $(if $(IMAGE),--image "$(IMAGE)") $(if $(filter 1,$(WAVES)),--waves)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup sim test hdl lint clean
+
+help: ## this list
+	@echo "make TARGET [DEVICE=rng|blk] [WIDTH=64|128|256] [SEED=n] [IMAGE=path] [WAVES=1]"
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
+
+sim: $(STAMP) ## simulate: entropy, and a FAT file system through virtio-blk
+	@$(BIN)/virtio-endpoint sim $(SIM)
+
+test: $(STAMP) ## run all tests
+	@$(BIN)/virtio-endpoint test -n auto --dist loadgroup
+
+hdl: $(STAMP) ## write Verilog into build/hdl
+	@$(BIN)/virtio-endpoint hdl $(COMMON)
+
+lint: $(STAMP) ## style, types, layering, and the Verilog of all configurations
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/pyright
+	@$(BIN)/lint-imports
+	@$(BIN)/virtio-endpoint lint
+
+clean: ## remove what was generated, .venv included
+	rm -rf build $(VENV)
+
+setup: $(STAMP) ## set up .venv only
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; set PYTHON=")'
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@

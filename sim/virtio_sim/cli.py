@@ -1,0 +1,189 @@
+"""The command ``virtio-endpoint``."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from .build import BuildError, build_root, lint
+from .config import DEVICES, WIDTHS, ConfigError, Configuration, check_image, check_seed
+from .hdl import generate
+from .job import Job
+from .report import TestResult, table, write_report
+
+__all__ = ["main"]
+
+NAME = "virtio-endpoint"
+#: What typer raises for wrong options; which library it takes that from depends on its version.
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="An open virtio PCI Express endpoint for FPGAs, and what verifies it.",
+    epilog=f"Everything generated goes to ./build. Start with: [bold]{NAME} sim[/]",
+)
+
+Device = Annotated[
+    str | None,
+    typer.Option(
+        "--device", "-d", help="[bold]rng[/] or [bold]blk[/]; both, one after the other, if not given."
+    ),
+]
+Width = Annotated[int, typer.Option("--width", "-w", help="Data path in bits: 64, 128 or 256.")]
+QueueSize = Annotated[
+    int, typer.Option(help="Largest size of the virtqueues: a power of two from 2 to 1024.")
+]
+Tags = Annotated[int, typer.Option(help="Data reads outstanding on the link, 1 to 249.")]
+
+
+def _configurations(device: str | None, **parameters: Any) -> list[Configuration]:
+    return [Configuration(name, **parameters) for name in ([device] if device is not None else DEVICES)]
+
+
+@app.command()
+def sim(
+    device: Device = None,
+    width: Width = 128,
+    seed: Annotated[int, typer.Option("--seed", "-s", help="For everything random; a run repeats.")] = 1,
+    image: Annotated[
+        Path | None,
+        typer.Option(help="FAT image to send through virtio-blk; it is copied and never changed."),
+    ] = None,
+    waves: Annotated[bool, typer.Option("--waves", help="Record all signals into a VCD file.")] = False,
+    queue_size: QueueSize = 128,
+    tags: Tags = 32,
+) -> None:
+    """Simulate the endpoint below a PCI Express root complex, doing real work.
+
+    [bold]rng[/]: 64 KiB of entropy, compared with what the noise source gave.
+
+    [bold]blk[/]: a FAT file system image is read whole, a file is written into it, the disk is flushed;
+    then the image is opened outside of the simulation, and every file compared.
+
+    Ends with a table, and the same in build/sim/report.json; the exit code is 1 if anything failed.
+    """
+    configurations = _configurations(device, width=width, queue_size=queue_size, tags=tags)
+    content = None
+    if image is not None:
+        if device == "rng":
+            raise ConfigError("an image is for blk, and rng alone was asked for")
+        content = check_image(image)
+    check_seed(seed)
+    console = Console()
+    results: list[TestResult] = []
+    for configuration in configurations:
+        job = Job(
+            configuration, seed=seed, image=content if configuration.device == "blk" else None, waves=waves
+        )
+        with _Bars(console) as bars:
+            found, outcome = job.run(bars.show)
+        results += found
+        if outcome is None:
+            continue
+        if any(result.status != "passed" for result in found):
+            console.print(f"log: {outcome.log}\nagain: {outcome.replay}", soft_wrap=True, highlight=False)
+        if waves:
+            console.print(f"waves: {outcome.directory / 'dump.vcd'}", soft_wrap=True, highlight=False)
+    path = build_root() / "sim" / "report.json"
+    write_report(path, results)
+    console.print(table(results))
+    for result in results:
+        if result.message:
+            console.print(f"{result.name}: {result.message}", style="red", soft_wrap=True, markup=False)
+    if any(result.status != "passed" for result in results):
+        raise typer.Exit(1)
+
+
+@app.command()
+def hdl(device: Device = None, width: Width = 128, queue_size: QueueSize = 128, tags: Tags = 32) -> None:
+    """Write Verilog into build/hdl, one file with the top module virtio_endpoint per device, and lint it."""
+    configurations = _configurations(device, width=width, queue_size=queue_size, tags=tags)
+    if not all([_write_and_lint(configuration) for configuration in configurations]):
+        raise typer.Exit(1)
+
+
+@app.command(name="lint")
+def lint_all() -> None:
+    """Write and lint the Verilog of all devices at all widths."""
+    configurations = [Configuration(device, width) for device in DEVICES for width in WIDTHS]
+    if not all([_write_and_lint(configuration) for configuration in configurations]):
+        raise typer.Exit(1)
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False
+)
+def test(context: typer.Context) -> None:
+    """Run the tests of a checkout with pytest; all options are pytest's."""
+    if not Path("tests").is_dir():
+        raise ConfigError("there is no directory tests here; run this in a checkout")
+    raise typer.Exit(subprocess.run([sys.executable, "-m", "pytest", *context.args], check=False).returncode)
+
+
+class _Bars:
+    """Live progress, one bar per phase."""
+
+    def __init__(self, console: Console):
+        columns = (TextColumn("{task.description:<24}"), BarColumn(), TextColumn("{task.fields[text]:>20}"))
+        self._progress = Progress(*columns, TimeElapsedColumn(), console=console)
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> "_Bars":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._finish_others("")
+        self._progress.stop()
+
+    def show(self, phase: str, done: int, total: int) -> None:
+        """A :data:`.job.Listener`."""
+        if phase not in self._tasks:
+            self._finish_others(phase)
+            self._tasks[phase] = self._progress.add_task(phase, total=total or None, text="")
+        text = f"{done / 1024:,.0f} KiB" if done else ""
+        self._progress.update(self._tasks[phase], completed=done, text=text)
+
+    def _finish_others(self, phase: str) -> None:
+        for other, task in self._tasks.items():
+            if other != phase and not self._progress.tasks[task].finished:
+                size = self._progress.tasks[task].total or 1
+                self._progress.update(task, total=size, completed=size)
+
+
+def _write_and_lint(configuration: Configuration) -> bool:
+    """Write the Verilog; whether it is clean."""
+    path = build_root() / "hdl" / f"{configuration.name}.v"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(generate(configuration))
+    complaints = lint(path)
+    typer.echo(f"{path}: {'clean' if not complaints else 'not clean'}")
+    if complaints:
+        typer.echo(complaints, err=True)
+    return not complaints
+
+
+def main() -> None:
+    """Entry point; a wrong parameter is one sentence and exit code 2."""
+    try:
+        code = app(prog_name=NAME, standalone_mode=False)
+    except (ConfigError, BuildError) as error:
+        typer.echo(f"{NAME}: {error}", err=True)
+        sys.exit(2 if isinstance(error, ConfigError) else 1)
+    except UsageError as error:
+        if message := error.format_message():  # type: ignore[attr-defined]
+            typer.echo(f"{NAME}: {message}", err=True)
+        sys.exit(2)
+    except (typer.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""Verilog of a named configuration."""
+
+from functools import cache
+
+from amaranth.back import verilog
+from amaranth_virtio.devices.blk import BlkDevice
+from amaranth_virtio.devices.rng import RngDevice
+from amaranth_virtio.endpoint import Endpoint
+
+from .build import TOPLEVEL
+from .config import Configuration
+
+__all__ = ["generate"]
+
+SERIAL = b"virtio-endpoint"
+
+
+@cache
+def generate(configuration: Configuration) -> str:
+    """The endpoint as one Verilog file; its top module is :data:`.build.TOPLEVEL`."""
+    if configuration.device == "rng":
+        device = RngDevice(width=configuration.width)
+    else:
+        device = BlkDevice(width=configuration.width, read_only=configuration.read_only, serial=SERIAL)
+    endpoint = Endpoint(device=device, queue_size=configuration.queue_size, tags=configuration.tags)
+    return verilog.convert(endpoint, name=TOPLEVEL, strip_internal_attrs=True)

@@ -1,0 +1,56 @@
+"""Cocotb module: every case of the test list for this device, in one simulator run.
+
+Each case is an event of its own, so that one that fails, or even hangs, does not hide the others.
+"""
+
+import time
+import traceback
+
+import cocotb
+from cocotb.triggers import SimTimeoutError, with_timeout
+from cocotbext.virtio.backends.cocotb import CocotbHost
+from cocotbext.virtio.suite import Bench, Case, cases, run_case
+
+from .bench import bring_up
+from .config import Configuration
+from .runner import parameters, report_event
+
+CASE_DEADLINE_MS = 20
+
+
+@cocotb.test()
+async def suite(dut) -> None:
+    """Runs and reports all cases; fails if any does."""
+    given = parameters()
+    configuration = Configuration(**given["configuration"])
+    bench, host = await bring_up(dut, configuration, stall=given["stall"], seed=given["seed"])
+    profile = "read_only" if configuration.read_only else "default"
+    failed = [
+        entry.name
+        for entry in cases(configuration.device, profile=profile, backend="cocotb")
+        if entry.name in given.get("only", [entry.name]) and not await _passes(entry, bench, host)
+    ]
+    assert not failed, f"failed: {', '.join(failed)}"
+
+
+async def _passes(entry: Case, bench: Bench, host: CocotbHost) -> bool:
+    started, cycles, seen = time.monotonic(), host.cycles(), len(host.checker.findings)
+    message = detail = ""
+    try:
+        await with_timeout(run_case(entry, bench), CASE_DEADLINE_MS, "ms")
+        host.checker.finish()
+        assert len(host.checker.findings) == seen, "; ".join(host.checker.findings[seen:])
+    except SimTimeoutError:
+        message = f"not finished after {CASE_DEADLINE_MS} ms of simulated time"
+    except Exception as error:  # whatever it is, the next case still runs
+        message, detail = f"{type(error).__name__}: {error}", traceback.format_exc()
+    if message:
+        print("\n".join([f"--- {entry.name} failed: {message}", detail, *host.trace.lines()]), flush=True)
+    report_event(
+        name=entry.name,
+        status="failed" if message else "passed",
+        cycles=host.cycles() - cycles,
+        wall_s=round(time.monotonic() - started, 3),
+        message=message,
+    )
+    return not message

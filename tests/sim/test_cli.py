@@ -1,0 +1,107 @@
+import sys
+
+import pytest
+from virtio_sim import cli, fat
+from virtio_sim.build import BuildError
+from virtio_sim.report import TestResult
+
+
+def call(monkeypatch, capsys, *arguments: str) -> tuple[object, str, str]:
+    monkeypatch.setattr(sys, "argv", ["virtio-endpoint", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    output = capsys.readouterr()
+    return ended.value.code, output.out, output.err
+
+
+WRONG = {
+    "device": (["sim", "--device", "net"], "there is no device 'net'"),
+    "width": (["hdl", "--width", "96"], "the width has to be 64, 128 or 256 bits, not 96"),
+    "width as text": (["sim", "--width", "wide"], "'--width'"),
+    "empty queue": (["sim", "--queue-size", "0"], "the queue size has to be a power of two"),
+    "tags": (["hdl", "--tags", "0"], "the number of tags has to be from 1 to 249, not 0"),
+    "seed": (["sim", "--seed=-1"], "the seed has to be from 0"),
+    "missing image": (["sim", "--image", "no such file"], "there is no image no such file"),
+    "image for rng": (["sim", "--device", "rng", "--image", "x"], "an image is for blk"),
+    "option": (["sim", "--what"], "--what"),
+    "command": (["what"], "what"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), WRONG.values(), ids=WRONG.keys())
+def test_a_wrong_parameter_gets_one_sentence_and_exit_code_2(monkeypatch, capsys, arguments, sentence):
+    code, output, errors = call(monkeypatch, capsys, *arguments)
+    assert code == 2
+    assert output == ""
+    assert errors.startswith("virtio-endpoint: ") and sentence in errors
+    assert errors.count("\n") == 1
+
+
+@pytest.mark.parametrize("content", [bytes(100), bytes(512 * 64)], ids=["no sectors", "no file system"])
+def test_an_image_of_no_use_gets_one_sentence_and_exit_code_2(monkeypatch, capsys, tmp_path, content):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("virtio_sim.job.simulator", lambda *_, **__: tmp_path)
+    monkeypatch.setattr("virtio_sim.job.generate", lambda _: "")
+    path = tmp_path / "disk.img"
+    path.write_bytes(content)
+    code, _, errors = call(monkeypatch, capsys, "sim", "--device", "blk", "--image", str(path))
+    assert code == 2
+    assert errors.startswith("virtio-endpoint: ") and errors.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["sim", "hdl", "lint", "--help"])
+def test_every_command_has_help(monkeypatch, capsys, command):
+    arguments = [command] if command == "--help" else [command, "--help"]
+    code, output, _ = call(monkeypatch, capsys, *arguments)
+    assert code == 0
+    assert "Usage: virtio-endpoint" in output
+
+
+def run_sim(monkeypatch, capsys, tmp_path, result: TestResult) -> tuple[object, str, str]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("virtio_sim.cli.Job.run", lambda self, listener: ([result], None))
+    return call(monkeypatch, capsys, "sim", "--device", "rng")
+
+
+def test_a_failure_is_told_and_ends_with_exit_code_1(monkeypatch, capsys, tmp_path):
+    failed = TestResult("rng: entropy", "failed", message="[it] broke")
+    code, output, _ = run_sim(monkeypatch, capsys, tmp_path, failed)
+    assert code == 1
+    assert "rng: entropy: [it] broke" in output
+    assert '"failed": 1' in (tmp_path / "build/sim/report.json").read_text()
+
+
+def test_success_ends_with_exit_code_0_and_a_report(monkeypatch, capsys, tmp_path):
+    code, output, _ = run_sim(monkeypatch, capsys, tmp_path, TestResult("rng: entropy", "passed"))
+    assert code == 0
+    assert "rng: entropy" in output
+    assert '"passed": 1' in (tmp_path / "build/sim/report.json").read_text()
+
+
+def test_what_verilator_says_reaches_the_report(monkeypatch, capsys, tmp_path):
+    def refuse(*_: object, **__: object) -> None:
+        raise BuildError("verilator_bin failed")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("virtio_sim.job.simulator", refuse)
+    monkeypatch.setattr("virtio_sim.job.generate", lambda _: "")
+    code, output, _ = call(monkeypatch, capsys, "sim", "--device", "rng")
+    assert code == 1
+    assert "verilator_bin failed" in output
+
+
+def test_the_users_image_is_never_changed(monkeypatch, capsys, tmp_path):
+    path = tmp_path / "disk.img"
+    image = fat.make_image(1 << 20)
+    path.write_bytes(image)
+    seen = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("virtio_sim.job.simulator", lambda *_, **__: tmp_path)
+    monkeypatch.setattr("virtio_sim.job.generate", lambda _: "")
+    monkeypatch.setattr("virtio_sim.job.Job._simulate", lambda self, *a: (seen.append(a[2]), ([], None))[1])
+    monkeypatch.setattr(
+        "virtio_sim.job.Job._compare", lambda self, *_: TestResult("blk: compare files", "passed")
+    )
+    assert call(monkeypatch, capsys, "sim", "--device", "blk", "--image", str(path))[0] == 0
+    assert path.read_bytes() == image
+    assert seen[0]["image"] != str(path)
