@@ -3,11 +3,14 @@
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
 from virtio_spec.blk import SECTOR_BYTES, BlkReqHeader, BlkReqType, BlkStatus
 
 from .storage import StorageOperation
 
 __all__ = ["BlkJudge", "Verdict"]
+
+SECTOR_BITS = ceil_log2(SECTOR_BYTES)
 
 
 class Verdict(data.Struct):
@@ -74,8 +77,8 @@ class BlkJudge(wiring.Component):
         fits = Signal()
         m.d.comb += [
             length.eq(Mux(is_out, self.data_out, self.data_in)),
-            verdict.count.eq(length // SECTOR_BYTES),
-            fits.eq((length % SECTOR_BYTES == 0) & ~beyond & (verdict.count <= room)),
+            verdict.count.eq(length[SECTOR_BITS:]),
+            fits.eq((length[:SECTOR_BITS] == 0) & ~beyond & (verdict.count <= room)),
         ]
 
         def transfer(operation: StorageOperation):

@@ -59,7 +59,8 @@ class BlkRequests(wiring.Component):
         self._short = Signal()  # no whole header
         self._no_status = Signal()  # no room for a status
         self._header: Any = Signal(BlkReqHeader)
-        self._carry = Signal(max(width - 8 * HEADER_BYTES, 0))  # data in front of the next beat's
+        # Data in front of the next beat's, where a beat is longer than the header.
+        self._carry = Signal(width - 8 * HEADER_BYTES) if width > 8 * HEADER_BYTES else Const(0, 0)
         self._seen_last = Signal()
         self._aborted = Signal()
         # The answer
@@ -128,13 +129,19 @@ class BlkRequests(wiring.Component):
                     ]
                     complete = second
                 else:
-                    m.d.sync += Cat(self._header.as_value(), self._carry).eq(readable.p.data)
+                    m.d.sync += self._header.eq(readable.p.data[: 8 * HEADER_BYTES])
+                    self._keep(m)
                     complete = Const(1)
                 with m.If(complete | readable.p.last):
                     m.next = "JUDGE"
             with m.If(reset):
                 m.d.sync += second.eq(0)
                 m.next = "IDLE"
+
+    def _keep(self, m: Module) -> None:
+        """Keep what the header shifts into the next beat of storage data."""
+        if len(self._carry):
+            m.d.sync += self._carry.eq(self.chains.readable.p.data[8 * HEADER_BYTES :])
 
     def _decide(self, m: Module, verdict: Any) -> None:
         readable, reset, request = self.chains.readable, self.chains.reset, self.storage.request
@@ -207,8 +214,8 @@ class BlkRequests(wiring.Component):
                 m.d.sync += [
                     write_data.valid.eq(1),
                     write_data.p.eq(beat),
-                    self._carry.eq(readable.p.data[8 * HEADER_BYTES :]),
                 ]
+                self._keep(m)
                 with m.If(beat.last):
                     m.d.sync += self._aborted.eq(beat.abort)
                     m.next = "RESPONSE"

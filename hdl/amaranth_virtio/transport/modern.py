@@ -155,6 +155,9 @@ class ModernTransport(wiring.Component):
         ]
         for ours, theirs in queue_fields.items():
             m.d.comb += [core.queue_data[ours].eq(written[theirs]), common[theirs].eq(core.registers[ours])]
+        # Of features that are not offered
+        for name in ("queue_notif_config_data", "queue_reset", "admin_queue_index", "admin_queue_num"):
+            m.d.comb += common[name].eq(0)
         with m.If(common.queue_select < self.queues):
             m.d.comb += common.queue_notify_off.eq(common.queue_select)
         return common
