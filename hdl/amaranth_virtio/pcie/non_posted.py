@@ -270,8 +270,8 @@ class NonPosted(wiring.Component):
         common = header.common
         return [
             completion.common.length.eq(length),
+            # Attr[2] stays 0, whatever the request's: IDO Completion Enable is hardwired to 0.
             completion.common.attr.eq(common.attr),
-            completion.common.ordering_id.eq(common.ordering_id),
             completion.common.traffic_class.eq(common.traffic_class),
             completion.common.tag_8.eq(common.tag_8),
             completion.common.tag_9.eq(common.tag_9),
