@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -119,8 +119,10 @@ class Aligner(wiring.Component):
         full = Signal()
         over = Signal()
         shows = Signal()
+        before = Signal(lanes)  # lanes before the piece's first byte, never the last one
         room = Signal()
         m.d.comb += [
+            before.eq(Cat(*(rotated.lane > number for number in range(lanes - 1)))),
             full.eq(rotated.end >= lanes),
             over.eq(rotated.end > lanes),
             shows.eq(full | rotated.last),
@@ -129,7 +131,7 @@ class Aligner(wiring.Component):
         ]
         for number in range(lanes):
             byte = slice(8 * number, 8 * number + 8)
-            m.d.comb += row[byte].eq(Mux((number < rotated.lane) & ~again, kept[byte], rotated.data[byte]))
+            m.d.comb += row[byte].eq(Mux(before[number] & ~again, kept[byte], rotated.data[byte]))
 
         with m.If(room):
             m.d.sync += self.o.valid.eq(0)

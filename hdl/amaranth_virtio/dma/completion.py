@@ -125,19 +125,21 @@ class CompletionTracker(wiring.Component):
 
         # Look up.
         tag = self.completion.payload.header.completion.tag
+        index = Signal.like(tag)  # in the range; a tag below it wraps to behind its end
         beat = Signal(tlp_layout(self.width))
         beat_valid = Signal()
         slot = Signal(slot_bits)
         ours = Signal()
         m.d.comb += [
             self.completion.ready.eq(1),
-            expect_read.addr.eq(tag - self.first_tag),
+            index.eq(tag - self.first_tag),
+            expect_read.addr.eq(index),
         ]
         m.d.sync += [
             beat.eq(self.completion.payload),
             beat_valid.eq(self.completion.valid),
-            slot.eq(tag - self.first_tag),
-            ours.eq((tag >= self.first_tag) & (tag < self.first_tag + self.tags)),
+            slot.eq(index),
+            ours.eq(index < self.tags),
         ]
 
         # Check, with the first beat.

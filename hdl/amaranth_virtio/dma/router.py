@@ -64,8 +64,11 @@ class CompletionRouter(wiring.Component):
         m.d.comb += self.i.ready.eq(1)
         for number, tags in enumerate(self.channels):
             chosen = Signal(name=f"chosen_{number}")  # by the packet's first beat
+            # In the range; a tag below it wraps to behind its end.
+            index = Signal.like(header.tag, name=f"index_{number}")
             m.d.comb += [
-                somebody[number].eq((header.tag >= tags.start) & (header.tag < tags.stop) & ~ten_bit),
+                index.eq(header.tag - tags.start),
+                somebody[number].eq((index < len(tags)) & ~ten_bit),
                 self.o[number].payload.eq(self.i.payload),
                 self.o[number].valid.eq(self.i.valid & ((first & somebody[number]) | (~first & chosen))),
             ]

@@ -87,13 +87,15 @@ class SlotMemory(wiring.Component):
             for lane in range(1, lanes):
                 with m.Case(lane):
                     m.d.comb += lane_data.eq(self.write.data.rotate_left(32 * lane))
+        wraps = Signal(lanes)  # lanes whose dword is in the next row, never the last one
+        m.d.comb += wraps.eq(Cat(*(self.write.lane > lane for lane in range(lanes - 1))))
         next_row = (self.write.row + 1)[: len(self.write.row)]
         for lane in range(lanes):
             m.submodules[f"lane_{lane}"] = memory = Memory(shape=32, depth=self.slots * self.rows, init=[])
             write = memory.write_port()
             read = memory.read_port()
             m.d.comb += [
-                write.addr.eq(Cat(Mux(lane < self.write.lane, next_row, self.write.row), self.write.slot)),
+                write.addr.eq(Cat(Mux(wraps[lane], next_row, self.write.row), self.write.slot)),
                 write.data.eq(lane_data[32 * lane : 32 * (lane + 1)]),
                 write.en.eq(self.write_enable & lane_enable[lane]),
                 read.addr.eq(Cat(self.read_row, self.read_slot)),

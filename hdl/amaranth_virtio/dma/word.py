@@ -96,7 +96,7 @@ class WordWriter(wiring.Component):
         rest = Signal(96)
         left = Signal(2)  # dwords of this beat and those behind it
         m.d.comb += [
-            *(self.o.payload.enable[lane].eq(left > lane) for lane in range(lanes)),
+            *(self.o.payload.enable[lane].eq(left > lane) for lane in range(min(lanes, 3))),
             self.o.payload.data.eq(rest),
             self.o.payload.last.eq(left <= lanes),
         ]

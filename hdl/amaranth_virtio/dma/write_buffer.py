@@ -181,8 +181,9 @@ class WriteBuffer(wiring.Component):
                 chunk.eq(following),
                 size.eq(following.final - following.address[:12] + 1),
                 left.eq((dwords - 1) >> ceil_log2(lanes)),
-                # As many ones as the last row has dwords.
-                *(tail[lane].eq((dwords - 1)[: ceil_log2(lanes)] >= lane) for lane in range(lanes)),
+                # As many ones as the last row has dwords, at least one.
+                tail[0].eq(1),
+                *(tail[lane].eq((dwords - 1)[: ceil_log2(lanes)] >= lane) for lane in range(1, lanes)),
                 *memory_request(
                     header,
                     write=True,
