@@ -2,13 +2,13 @@
 
 from functools import cache
 
-from amaranth.back import verilog
 from amaranth_virtio.devices.blk import BlkDevice
 from amaranth_virtio.devices.rng import RngDevice
 from amaranth_virtio.endpoint import Endpoint
 
 from .build import TOPLEVEL
 from .config import Configuration
+from .verilog import to_verilog
 
 __all__ = ["generate"]
 
@@ -22,5 +22,10 @@ def generate(configuration: Configuration) -> str:
         device = RngDevice(width=configuration.width)
     else:
         device = BlkDevice(width=configuration.width, read_only=configuration.read_only, serial=SERIAL)
-    endpoint = Endpoint(device=device, queue_size=configuration.queue_size, tags=configuration.tags)
-    return verilog.convert(endpoint, name=TOPLEVEL, strip_internal_attrs=True)
+    endpoint = Endpoint(
+        device=device,
+        queue_size=configuration.queue_size,
+        tags=configuration.tags,
+        completion_timeout=configuration.completion_timeout,
+    )
+    return to_verilog(endpoint, name=TOPLEVEL)
