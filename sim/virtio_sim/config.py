@@ -32,6 +32,8 @@ class Configuration:
         Largest size of each virtqueue.
     tags
         Read requests for data that the endpoint can have outstanding.
+    completion_timeout
+        Cycles after which the endpoint gives up a read; by default 50 ms at 250 MHz.
     read_only
         Whether the block device offers VIRTIO_BLK_F_RO.
     """
@@ -40,6 +42,7 @@ class Configuration:
     width: int = 128
     queue_size: int = 128
     tags: int = 32
+    completion_timeout: int = 12_500_000
     read_only: bool = False
 
     def __post_init__(self) -> None:
@@ -54,6 +57,10 @@ class Configuration:
             )
         if not 1 <= self.tags <= MOST_TAGS:
             raise ConfigError(f"the number of tags has to be from 1 to {MOST_TAGS}, not {self.tags}")
+        if self.completion_timeout < 1:
+            raise ConfigError(
+                f"the completion time-out has to be at least 1 cycle, not {self.completion_timeout}"
+            )
         if self.read_only and self.device != "blk":
             raise ConfigError(f"only blk can be read-only, not {self.device}")
 
@@ -66,6 +73,8 @@ class Configuration:
             parts.append(f"q{self.queue_size}")
         if self.tags != default.tags:
             parts.append(f"t{self.tags}")
+        if self.completion_timeout != default.completion_timeout:
+            parts.append(f"c{self.completion_timeout}")
         if self.read_only:
             parts.append("ro")
         return "-".join(parts)

@@ -45,11 +45,11 @@ def write_report(path: Path, results: Sequence[TestResult]) -> None:
 
 def table(results: Sequence[TestResult]) -> Table:
     """The same as a table."""
-    made = Table(title="virtio endpoint", box=box.SIMPLE, pad_edge=False)
+    made = Table(title="virtio endpoint", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     made.add_column("what ran", no_wrap=True)
     made.add_column("result")
-    for title in ("requests", "bytes", "clock cycles", "simulated time", "wall time"):
-        made.add_column(title, justify="right")
+    for title in ("requests", "bytes", "clock cycles", "simulated", "wall time"):
+        made.add_column(title, justify="right", no_wrap=True)
     for result in results:
         colour = "green" if result.status == "passed" else "red"
         made.add_row(

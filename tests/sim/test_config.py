@@ -7,6 +7,7 @@ WRONG = {
     "no entries": ({"queue_size": 0}, "the queue size has to be a power of two from 2 to 1024, not 0"),
     "odd size": ({"queue_size": 48}, "the queue size has to be a power of two from 2 to 1024, not 48"),
     "tags": ({"tags": 250}, "the number of tags has to be from 1 to 249, not 250"),
+    "no time": ({"completion_timeout": 0}, "the completion time-out has to be at least 1 cycle, not 0"),
     "read-only rng": ({"read_only": True}, "only blk can be read-only, not rng"),
 }
 

@@ -217,7 +217,7 @@ class RawTlpPort:
         if kind >> 3 == TlpType.MESSAGE >> 3:
             self.messages.append(packet)
             return True
-        if kind == TlpType.COMPLETION:
+        if kind in (TlpType.COMPLETION, TlpType.COMPLETION_LOCKED):
             key = packet[2] >> 16, packet[2] >> 8 & 0xFF
             if key[0] == INJECTOR_ID:
                 self.answers.put_nowait(packet)
