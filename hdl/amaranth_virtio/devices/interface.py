@@ -6,7 +6,6 @@ from typing import Any
 
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
-from virtio_spec.virtio import DeviceType
 
 from ..chain import ChainSignature
 
@@ -20,7 +19,7 @@ class DeviceTable:
     Parameters
     ----------
     device_type
-        Virtio device ID.
+        Virtio device ID, 1 to 63: a :class:`virtio_spec.virtio.DeviceType`, or a number of your own.
     class_code
         PCI class code, 24 bits.
     features
@@ -34,7 +33,7 @@ class DeviceTable:
         Layout of the device configuration, or ``None``.
     """
 
-    device_type: DeviceType
+    device_type: int
     class_code: int
     features: int
     queues: int

@@ -6,7 +6,6 @@ from typing import Self
 
 from amaranth.utils import exact_log2
 from virtio_spec.pci import Command, ConfigOffset, Status
-from virtio_spec.virtio import DeviceType
 from virtio_spec.virtio_pci import MODERN_DEVICE_ID_BASE, VENDOR_ID
 
 from .bars import Bar
@@ -33,7 +32,7 @@ class Identity:
                 raise ValueError(f"{name} has {widths.get(name, 16)} bits, too few for {value:#x}")
 
     @classmethod
-    def modern(cls, device_type: DeviceType, class_code: int, *, subsystem_id: int = 0x1100) -> Self:
+    def modern(cls, device_type: int, class_code: int, *, subsystem_id: int = 0x1100) -> Self:
         """Non-transitional virtio device; the subsystem id is QEMU's unless given.  [virtio 1.4 §4.1.2]"""
         if subsystem_id < 0x40:
             raise ValueError(f"subsystem_id is 0x40 or more for a modern device, not {subsystem_id:#x}")
