@@ -14,6 +14,7 @@ from .dma.reader import CompletionRouter, ReadChannel
 from .pcie.arbiter import PacketArbiter
 from .pcie.config_header import Identity
 from .pcie.function import Function
+from .pcie.msix import MAX_VECTORS
 from .tlp import RawSignature
 from .transport.modern import ModernTransport
 from .virtqueue.engine import Engine
@@ -100,17 +101,17 @@ class Endpoint(wiring.Component):
     def elaborate(self, platform: Any) -> Module:  # noqa: D102
         m = Module()
         table = self.device.table
+        # One for each queue and one for configuration changes; where they do not suffice, queues share.
+        vectors = min(table.queues + 1, MAX_VECTORS)
         m.submodules.device = device = self.device
         m.submodules.function = function = Function(
             width=self.width,
             identity=Identity.modern(table.device_type, table.class_code),
-            vectors=table.queues + 1,
+            vectors=vectors,
             max_payload=self.max_payload,
             writers=2,
         )
-        m.submodules.core = core = DeviceCore(
-            table=table, queue_size=self.queue_size, vectors=table.queues + 1
-        )
+        m.submodules.core = core = DeviceCore(table=table, queue_size=self.queue_size, vectors=vectors)
         m.submodules.transport = transport = ModernTransport(queues=table.queues)
         m.submodules.engine = engine = Engine(
             width=self.width,

@@ -15,6 +15,7 @@ class Job:
     readable: bytes
     writable: int
     fails_at: int | None = None  # the readable bytes break off before this one
+    queue: int = 0
     written: bytearray = field(default_factory=bytearray)
     done: bool = False
 
@@ -80,7 +81,7 @@ class ChainHost:
             if self._announced and not ctx.get(self.chains.reset):
                 token, job = self._announced[0]
                 length = len(job.readable)
-                payload = {"token": token, "queue": 0, "readable": length, "writable": job.writable}
+                payload = {"token": token, "queue": job.queue, "readable": length, "writable": job.writable}
                 if await self._offer(ctx, self.chains.chain, payload, rng) and self._announced:
                     self._announced.popleft()
             else:

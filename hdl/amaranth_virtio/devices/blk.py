@@ -53,6 +53,9 @@ class BlkDevice(Device):
         Topology, in blocks.
     serial : :class:`bytes`
         Answer to GET_ID, up to 20 ASCII characters.
+    queues : :class:`int`
+        Request queues, 1 to 256. More than one are offered as MQ. All are alike, and served in the
+        order in which their chains arrive here.
 
     Members
     -------
@@ -79,6 +82,7 @@ class BlkDevice(Device):
         min_io_size: int = 1,
         opt_io_size: int = 0,
         serial: bytes = b"",
+        queues: int = 1,
     ):
         if block_size & (block_size - 1) or not 512 <= block_size <= 32768:
             raise ValueError(f"block_size must be a power of two from 512 to 32768, not {block_size}")
@@ -98,7 +102,9 @@ class BlkDevice(Device):
         self.alignment_offset = alignment_offset
         self.min_io_size = min_io_size
         self.opt_io_size = opt_io_size
+        check_range("queues", queues, 1, 256)
         self.serial = serial
+        self.queues = queues
         offered = [
             BlkFeature.SIZE_MAX,
             BlkFeature.SEG_MAX,
@@ -108,12 +114,14 @@ class BlkDevice(Device):
         ]
         if read_only:
             offered.append(BlkFeature.RO)
+        if queues > 1:
+            offered.append(BlkFeature.MQ)
         super().__init__(
             table=DeviceTable(
                 device_type=DeviceType.BLOCK,
                 class_code=ClassCode.BLOCK,
                 features=feature_mask(*offered),
-                queues=1,
+                queues=queues,
                 config=BlkConfig,
             ),
             width=width,
@@ -145,5 +153,6 @@ class BlkDevice(Device):
             config.alignment_offset.eq(self.alignment_offset),
             config.min_io_size.eq(self.min_io_size),
             config.opt_io_size.eq(self.opt_io_size),
+            config.num_queues.eq(self.queues if self.queues > 1 else 0),
         ]
         return m

@@ -346,6 +346,39 @@ def test_the_configuration_has_every_field_where_the_standard_has_it():
     assert (table.device_type, table.queues, table.class_code) == (2, 1, 0x010000)
 
 
+@pytest.mark.parametrize("queues", [2, 3, 256])
+def test_several_queues_are_offered_and_counted(queues):
+    """BLK-DEV-P04: MQ is bit 12, num_queues is at offset 34."""
+    device: Any = BlkDevice(width=64, queues=queues)
+
+    async def main(ctx):
+        raw = ctx.get(device.config.as_value()).to_bytes(96, "little")
+        assert raw[32:36] == bytes(2) + queues.to_bytes(2, "little")
+
+    simulate(device, main)
+    assert device.table.queues == queues
+    assert device.table.features == 0b1_0110_0100_0110
+
+
+@pytest.mark.parametrize("stall", STALLS)
+def test_chains_of_all_queues_are_served_alike(stall):
+    bench = Bench(64, stall=stall, queues=3)
+    rng = random.Random(f"queues {stall}")
+
+    async def main(ctx):
+        content = bytearray(bench.storage.data)
+        jobs = [job for job in mixed_jobs(rng) if job.writable][:12]
+        for job in jobs:
+            job.queue = rng.randrange(3)
+            bench.host.put(job)
+        for job in jobs:
+            await bench.host.until(ctx, job)
+            assert bytes(job.written) == reference(content, job)
+        assert bench.storage.data == content
+
+    bench.run(main, deadline=60_000)
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -353,6 +386,8 @@ def test_the_configuration_has_every_field_where_the_standard_has_it():
         ({"block_size": 520}, "block_size must be a power of two from 512 to 32768, not 520"),
         ({"seg_max": 0}, "seg_max must be 1 to 32768, not 0"),
         ({"size_max": 2**32}, "size_max must be 1 to 4294967295, not 4294967296"),
+        ({"queues": 0}, "queues must be 1 to 256, not 0"),
+        ({"queues": 257}, "queues must be 1 to 256, not 257"),
         ({"serial": b"x" * 21}, "serial must be at most 20 ASCII characters, not b'xxxxxxxxxxxxxxxxxxxxx'"),
         ({"serial": b"\xe9"}, "serial must be at most 20 ASCII characters, not b'\\xe9'"),
     ],
