@@ -18,6 +18,8 @@ from .kind import DeviceKind
 
 __all__ = ["Blk"]
 
+MAX_QUEUES = 256
+
 
 class Blk(DeviceKind):
     """A block device on a :class:`Disk`.
@@ -35,6 +37,8 @@ class Blk(DeviceKind):
         Advertised limits on a request's data segments.
     serial
         What GET_ID returns, up to 20 bytes.
+    queues
+        Request queues, 1 to 256; more than one are offered as VIRTIO_BLK_F_MQ.
     """
 
     device_type = DeviceType.BLOCK
@@ -48,9 +52,13 @@ class Blk(DeviceKind):
         seg_max: int = 62,
         size_max: int = 65536,
         serial: bytes = b"virtio-models",
+        queues: int = 1,
     ):
         if len(serial) > ID_BYTES:
             raise ValueError(f"a serial number has at most {ID_BYTES} bytes, not {len(serial)}")
+        if not 1 <= queues <= MAX_QUEUES:
+            raise ValueError(f"a block device has 1 to {MAX_QUEUES} queues, not {queues}")
+        self.queues = queues
         self.disk, self.read_only, self.seg_max, self.size_max, self.serial = (
             disk,
             read_only,
@@ -60,6 +68,7 @@ class Blk(DeviceKind):
         )
         bits = [BlkFeature.SIZE_MAX, BlkFeature.SEG_MAX, BlkFeature.BLK_SIZE, BlkFeature.FLUSH]
         bits += [BlkFeature.TOPOLOGY] + ([BlkFeature.RO] if read_only else [])
+        bits += [BlkFeature.MQ] if queues > 1 else []
         self.features = feature_mask(*bits)
         disk.listeners.append(lambda _: self.changed())
 
@@ -73,6 +82,7 @@ class Blk(DeviceKind):
             blk_size=SECTOR_BYTES,
             min_io_size=1,
             opt_io_size=1,
+            num_queues=self.queues if self.queues > 1 else 0,
         )
 
     def handle(self, readable: bytes, room: int) -> bytes:

@@ -11,7 +11,7 @@ from virtio_spec.virtio_pci import CommonCfg, IsrStatus
 from .config_space import modern_identity
 from .dma import Dma
 from .kind import DeviceKind
-from .pci import PciFunction
+from .pci import MAX_VECTORS, PciFunction
 from .split import RingError, SplitQueue
 
 __all__ = ["DeviceCore"]
@@ -62,7 +62,8 @@ class DeviceCore:
     queue_size
         Largest size of every queue.
     vectors
-        Number of MSI-X vectors; by default one per queue and one for configuration changes.
+        Number of MSI-X vectors; by default one per queue and one for configuration changes, as far as
+        they fit the table.
     seed
         For the time that resets take.
     """
@@ -75,7 +76,7 @@ class DeviceCore:
         self.kind, self.dma, self.queue_size = kind, dma, queue_size
         self.offered = kind.features | 1 << Feature.VERSION_1
         self._rng = random.Random(f"device {seed}")
-        vectors = kind.queues + 1 if vectors is None else vectors
+        vectors = min(kind.queues + 1, MAX_VECTORS) if vectors is None else vectors
         identity = modern_identity(kind.device_type, kind.class_code, vectors)
         self.pci = PciFunction(identity, self, dma, device_config=kind.config() is not None)
         self.generation = 0

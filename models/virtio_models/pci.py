@@ -13,7 +13,10 @@ from virtio_spec.virtio_pci import VirtioPciCap
 from .config_space import ConfigSpace, Identity
 from .dma import Dma
 
-__all__ = ["PciFunction", "Registers", "RequestRetry", "UnsupportedRequest"]
+__all__ = ["MAX_VECTORS", "PciFunction", "Registers", "RequestRetry", "UnsupportedRequest"]
+
+#: Entries of the MSI-X table that fit below the pending bits.
+MAX_VECTORS = (layout.MSIX_PBA_OFFSET - layout.MSIX_TABLE_OFFSET) // wire.size(pci.MsixEntry)
 
 D3HOT = 3
 WINDOW_LENGTHS = (1, 2, 4)
@@ -68,8 +71,8 @@ class PciFunction:
     """
 
     def __init__(self, identity: Identity, registers: Registers, dma: Dma, *, device_config: bool):
-        if not 1 <= identity.vectors <= layout.MSIX_PBA_OFFSET // 16:
-            raise ValueError(f"a function has 1 to 128 MSI-X vectors here, not {identity.vectors}")
+        if not 1 <= identity.vectors <= MAX_VECTORS:
+            raise ValueError(f"a function has 1 to {MAX_VECTORS} MSI-X vectors here, not {identity.vectors}")
         self.identity, self.registers, self.dma = identity, registers, dma
         self.config = ConfigSpace(identity, device_config=device_config)
         self._retries = 0

@@ -99,3 +99,16 @@ def test_the_configuration_follows_the_disk():
 def test_a_serial_number_has_at_most_20_bytes():
     with pytest.raises(ValueError, match="a serial number has at most 20 bytes, not 21"):
         make(serial=bytes(21))
+
+
+@pytest.mark.parametrize(("queues", "offered", "told"), [(1, 0, 0), (3, 1, 3), (256, 1, 256)])
+def test_several_queues_are_offered_and_counted(queues, offered, told):
+    device = make(queues=queues)
+    assert (device.queues, device.features >> 12 & 1) == (queues, offered)
+    assert device.config()[34:36] == told.to_bytes(2, "little")
+
+
+@pytest.mark.parametrize("queues", [0, 257])
+def test_there_are_1_to_256_queues(queues):
+    with pytest.raises(ValueError, match=f"a block device has 1 to 256 queues, not {queues}"):
+        make(queues=queues)

@@ -188,3 +188,26 @@ def test_the_pending_bits_are_one_per_vector(disk):
     device.pci.bar_write(1, 16 * 33 + 12, 4, 0)
     assert device.pci.bar_read(1, 0x804, 4) == 0
     assert len(device.dma.messages) == 1
+
+
+def test_every_queue_has_registers_of_its_own(disk):
+    device = ReferenceDevice(Blk(disk, queues=3), Dma(), queue_size=8)
+    device.pci.config_write(4, 2, MEMORY_AND_MASTER)
+    assert read(device, 18, 2) == 3
+    for queue in range(3):
+        write(device, 22, 2, queue)
+        write(device, 24, 2, 2 << queue)
+        write(device, 26, 2, 3 - queue)
+        write(device, 32, 4, 0x1000 * (queue + 1))
+    for queue, vector in ((2, 1), (0, 3), (1, 2)):
+        write(device, 22, 2, queue)
+        found = [read(device, offset, 2) for offset in (24, 26, 30, 32)]
+        assert found == [2 << queue, vector, queue, 0x1000 * (queue + 1)]
+    write(device, 22, 2, 3)
+    assert [read(device, offset, 2) for offset in (24, 26, 30, 32)] == [0, 0xFFFF, 0, 0]
+
+
+@pytest.mark.parametrize(("queues", "last"), [(1, 1), (3, 3), (127, 127), (128, 127), (256, 127)])
+def test_there_is_a_vector_per_queue_as_far_as_they_fit(disk, queues, last):
+    device = ReferenceDevice(Blk(disk, queues=queues), Dma())
+    assert device.pci.config_read(device.pci.config.msix + 2, 2) & 0x7FF == last
