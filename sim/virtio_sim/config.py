@@ -12,6 +12,7 @@ DEVICES = ("rng", "blk")
 WIDTHS = (64, 128, 256)
 QUEUE_SIZES = tuple(1 << n for n in range(1, 11))
 MOST_TAGS = 249
+MOST_QUEUES = 256
 
 
 class ConfigError(Exception):
@@ -36,6 +37,8 @@ class Configuration:
         Cycles after which the endpoint gives up a read; by default 50 ms at 250 MHz.
     read_only
         Whether the block device offers VIRTIO_BLK_F_RO.
+    queues
+        Request queues of the block device.
     """
 
     device: str
@@ -44,6 +47,7 @@ class Configuration:
     tags: int = 32
     completion_timeout: int = 12_500_000
     read_only: bool = False
+    queues: int = 1
 
     def __post_init__(self) -> None:
         if self.device not in DEVICES:
@@ -63,6 +67,10 @@ class Configuration:
             )
         if self.read_only and self.device != "blk":
             raise ConfigError(f"only blk can be read-only, not {self.device}")
+        if not 1 <= self.queues <= MOST_QUEUES:
+            raise ConfigError(f"the number of queues has to be from 1 to {MOST_QUEUES}, not {self.queues}")
+        if self.queues > 1 and self.device != "blk":
+            raise ConfigError(f"only blk can have several queues, not {self.device}")
 
     @property
     def name(self) -> str:
@@ -77,6 +85,8 @@ class Configuration:
             parts.append(f"c{self.completion_timeout}")
         if self.read_only:
             parts.append("ro")
+        if self.queues != default.queues:
+            parts.append(f"{self.queues}queues")
         return "-".join(parts)
 
     def as_dict(self) -> dict[str, Any]:

@@ -21,7 +21,14 @@ def generate(configuration: Configuration) -> str:
     if configuration.device == "rng":
         device = RngDevice(width=configuration.width)
     else:
-        device = BlkDevice(width=configuration.width, read_only=configuration.read_only, serial=SERIAL)
+        device = BlkDevice(
+            width=configuration.width,
+            read_only=configuration.read_only,
+            # The header and the status take a descriptor each.
+            seg_max=max(configuration.queue_size - 2, 1),
+            serial=SERIAL,
+            queues=configuration.queues,
+        )
     endpoint = Endpoint(
         device=device,
         queue_size=configuration.queue_size,

@@ -8,6 +8,12 @@ WRONG = {
     "odd size": ({"queue_size": 48}, "the queue size has to be a power of two from 2 to 1024, not 48"),
     "tags": ({"tags": 250}, "the number of tags has to be from 1 to 249, not 250"),
     "no time": ({"completion_timeout": 0}, "the completion time-out has to be at least 1 cycle, not 0"),
+    "no queues": ({"queues": 0}, "the number of queues has to be from 1 to 256, not 0"),
+    "many queues": (
+        {"device": "blk", "queues": 257},
+        "the number of queues has to be from 1 to 256, not 257",
+    ),
+    "queues of rng": ({"queues": 2}, "only blk can have several queues, not rng"),
     "read-only rng": ({"read_only": True}, "only blk can be read-only, not rng"),
 }
 
@@ -22,6 +28,7 @@ def test_a_wrong_parameter_is_one_sentence(parameters, sentence):
 def test_a_name_tells_what_is_not_the_default():
     assert Configuration("rng").name == "rng-128"
     assert Configuration("blk", 64, queue_size=16, tags=8, read_only=True).name == "blk-64-q16-t8-ro"
+    assert Configuration("blk", queues=3).name == "blk-128-3queues"
 
 
 def test_an_image_is_a_multiple_of_512_bytes(tmp_path):
