@@ -5,15 +5,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-# Parameters: DEVICE=rng|blk  WIDTH=64|128|256  SEED=n  IMAGE=path  WAVES=1
-COMMON := $(if $(DEVICE),--device $(DEVICE)) $(if $(WIDTH),--width $(WIDTH))
+# Parameters: DEVICE=rng|blk  WIDTH=64|128|256  QUEUES=n  SEED=n  IMAGE=path  WAVES=1
+COMMON := $(if $(DEVICE),--device $(DEVICE)) $(if $(WIDTH),--width $(WIDTH)) $(if $(QUEUES),--queues $(QUEUES))
 SIM := $(COMMON) $(if $(SEED),--seed $(SEED)) $(if $(IMAGE),--image "$(IMAGE)") $(if $(filter 1,$(WAVES)),--waves)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup sim test hdl lint clean
 
 help: ## this list
-	@echo "make TARGET [DEVICE=rng|blk] [WIDTH=64|128|256] [SEED=n] [IMAGE=path] [WAVES=1]"
+	@echo "make TARGET [DEVICE=rng|blk] [WIDTH=64|128|256] [QUEUES=n] [SEED=n] [IMAGE=path] [WAVES=1]"
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
 
 sim: $(STAMP) ## simulate: entropy, and a FAT file system through virtio-blk

@@ -40,10 +40,15 @@ QueueSize = Annotated[
     int, typer.Option(help="Largest size of the virtqueues: a power of two from 2 to 1024.")
 ]
 Tags = Annotated[int, typer.Option(help="Data reads outstanding on the link, 1 to 249.")]
+Queues = Annotated[int, typer.Option(help="Request queues of blk, 1 to 256.")]
 
 
-def _configurations(device: str | None, **parameters: Any) -> list[Configuration]:
-    return [Configuration(name, **parameters) for name in ([device] if device is not None else DEVICES)]
+def _configurations(device: str | None, *, queues: int, **parameters: Any) -> list[Configuration]:
+    names = [device] if device is not None else DEVICES
+    # Of both devices, the number of queues is about blk alone.
+    return [
+        Configuration(name, queues=queues if name in (device, "blk") else 1, **parameters) for name in names
+    ]
 
 
 @app.command()
@@ -58,6 +63,7 @@ def sim(
     waves: Annotated[bool, typer.Option("--waves", help="Record all signals into a VCD file.")] = False,
     queue_size: QueueSize = 128,
     tags: Tags = 32,
+    queues: Queues = 1,
 ) -> None:
     """Simulate the endpoint below a PCI Express root complex, doing real work.
 
@@ -68,7 +74,7 @@ def sim(
 
     Ends with a table, and the same in build/sim/report.json; the exit code is 1 if anything failed.
     """
-    configurations = _configurations(device, width=width, queue_size=queue_size, tags=tags)
+    configurations = _configurations(device, width=width, queue_size=queue_size, tags=tags, queues=queues)
     content = None
     if image is not None:
         if device == "rng":
@@ -101,9 +107,15 @@ def sim(
 
 
 @app.command()
-def hdl(device: Device = None, width: Width = 128, queue_size: QueueSize = 128, tags: Tags = 32) -> None:
+def hdl(
+    device: Device = None,
+    width: Width = 128,
+    queue_size: QueueSize = 128,
+    tags: Tags = 32,
+    queues: Queues = 1,
+) -> None:
     """Write Verilog into build/hdl, one file with the top module virtio_endpoint per device, and lint it."""
-    configurations = _configurations(device, width=width, queue_size=queue_size, tags=tags)
+    configurations = _configurations(device, width=width, queue_size=queue_size, tags=tags, queues=queues)
     if not all([_write_and_lint(configuration) for configuration in configurations]):
         raise typer.Exit(1)
 

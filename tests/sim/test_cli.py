@@ -20,6 +20,9 @@ WRONG = {
     "width as text": (["sim", "--width", "wide"], "'--width'"),
     "empty queue": (["sim", "--queue-size", "0"], "the queue size has to be a power of two"),
     "tags": (["hdl", "--tags", "0"], "the number of tags has to be from 1 to 249, not 0"),
+    "no queues": (["sim", "--queues", "0"], "the number of queues has to be from 1 to 256, not 0"),
+    "many queues": (["hdl", "--queues", "257"], "the number of queues has to be from 1 to 256, not 257"),
+    "queues of rng": (["hdl", "-d", "rng", "--queues", "2"], "only blk can have several queues, not rng"),
     "seed": (["sim", "--seed=-1"], "the seed has to be from 0"),
     "missing image": (["sim", "--image", "no such file"], "there is no image no such file"),
     "image for rng": (["sim", "--device", "rng", "--image", "x"], "an image is for blk"),
@@ -35,6 +38,16 @@ def test_a_wrong_parameter_gets_one_sentence_and_exit_code_2(monkeypatch, capsys
     assert output == ""
     assert errors.startswith("virtio-endpoint: ") and sentence in errors
     assert errors.count("\n") == 1
+
+
+def test_of_both_devices_blk_alone_gets_the_queues(monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr("virtio_sim.cli._write_and_lint", lambda configuration: asked.append(configuration))
+    call(monkeypatch, capsys, "hdl", "--queues", "3")
+    assert [(configuration.device, configuration.queues) for configuration in asked] == [
+        ("rng", 1),
+        ("blk", 3),
+    ]
 
 
 @pytest.mark.parametrize("content", [bytes(100), bytes(512 * 64)], ids=["no sectors", "no file system"])
