@@ -40,7 +40,7 @@ def listed():
                 )
 
 
-@pytest.mark.parametrize(("configuration", "stall", "name"), listed())
+@pytest.mark.parametrize(("configuration", "stall", "name"), list(listed()))
 def test_the_gateware_passes(configuration, stall, name):
     ran = outcome(configuration, stall)
     found = [event for event in ran.events if event["name"] == name]
