@@ -116,8 +116,9 @@ async def _read_image(blk: VirtioBlk, image: bytes, seen: bytearray, progress: C
             start = len(seen) + number * BLK_REQUEST
             if start < len(image):
                 room = min(BLK_REQUEST, len(image) - start)
-                batch.append(blk.prepare(BlkReqType.IN, start // SECTOR_BYTES, room=room))
-        await blk.device.kick(blk.QUEUE)
+                queue = number % len(blk.device.queues)
+                batch.append(blk.prepare(BlkReqType.IN, start // SECTOR_BYTES, room=room, queue=queue))
+        await _kick_all(blk)
         await blk.wait(*batch, timeout_ns=TIMEOUT_NS)
         seen += b"".join(request.result() for request in batch)
         requests += len(batch)
@@ -135,16 +136,21 @@ async def _write(blk: VirtioBlk, changes: list[tuple[int, bytes]], progress: Cal
     done = 0
     for position in range(0, len(pieces), DEPTH):
         batch = [
-            blk.prepare(BlkReqType.OUT, sector, content)
-            for sector, content in pieces[position : position + DEPTH]
+            blk.prepare(BlkReqType.OUT, sector, content, queue=number % len(blk.device.queues))
+            for number, (sector, content) in enumerate(pieces[position : position + DEPTH])
         ]
-        await blk.device.kick(blk.QUEUE)
+        await _kick_all(blk)
         await blk.wait(*batch, timeout_ns=TIMEOUT_NS)
         for request in batch:
             request.result()
         done += sum(len(content) for _, content in pieces[position : position + DEPTH])
         progress(done)
     return len(pieces), done
+
+
+async def _kick_all(blk: VirtioBlk) -> None:
+    for queue in blk.device.queues:
+        await blk.device.kick(queue)
 
 
 async def _flush(blk: VirtioBlk, disk: Disk) -> Work:

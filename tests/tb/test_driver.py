@@ -54,6 +54,34 @@ def test_all_steps_lead_to_working_entropy():
     run(go())
 
 
+def test_requests_go_to_the_queues_they_are_meant_for():
+    async def go():
+        disk = Disk(bytes(range(256)) * 32)
+        host = ModelHost(Blk(disk, queues=3), queue_size=16, seed=4)
+        device = await probe(host)
+        await device.start(queues={2: 8, 0: None})
+        assert {number: queue.size for number, queue in device.queues.items()} == {2: 8, 0: 16}
+        assert device.vector_of == {2: 3, 0: 1}
+        blk = VirtioBlk(device)
+        requests = [
+            blk.prepare(0, sector, room=512, queue=queue) for sector, queue in ((5, 2), (6, 0), (7, 2))
+        ]
+        for queue in (0, 2):
+            await device.kick(queue)
+        await blk.wait(*requests)
+        assert [request.result() for request in requests] == [bytes(range(256)) * 2] * 3
+        assert (device.queues[0].used_index, device.queues[2].used_index) == (1, 2)
+        await host.sleep(2000)
+        assert [host.interrupts(vector) for vector in range(4)] == [0, 1, 0, 2]
+        await blk.write(1, bytes(512), queue=2)
+        await blk.flush(queue=0)
+        assert await blk.read(1, 1, queue=2) == bytes(512)
+        assert await blk.get_id(queue=2) == b"virtio-models"
+        assert (device.queues[0].used_index, device.queues[2].used_index) == (2, 5)
+
+    run(go())
+
+
 def test_an_error_of_the_disk_has_its_status():
     async def go():
         device = await probe(blk_host())

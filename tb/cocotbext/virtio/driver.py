@@ -4,7 +4,7 @@
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -32,6 +32,8 @@ class Request:
 
     Attributes
     ----------
+    queue
+        Number of the queue it is on.
     head
         Descriptor id of its first buffer.
     used
@@ -40,6 +42,7 @@ class Request:
         All writable bytes as found when the chain came back.
     """
 
+    queue: int
     head: int
     readable: list[Buffer]
     writable: list[Buffer]
@@ -86,12 +89,14 @@ class VirtioDevice:
         *,
         features: int | None = None,
         queue_size: int | None = 16,
+        queues: Mapping[int, int | None] | None = None,
         interrupts: bool = True,
     ) -> None:
         """All steps to DRIVER_OK.
 
         ``features`` is what the driver would like, by default everything offered. ``queue_size``
-        limits the queues; ``None`` takes what the device offers. ``interrupts`` maps the
+        limits the queues; ``None`` takes what the device offers. ``queues`` names those to set up, each
+        with its own limit, in this order; by default it is all the device has. ``interrupts`` maps the
         configuration to vector 0 and queue n to vector n + 1, as far as there are vectors; without,
         MSI-X is off.
         """
@@ -103,8 +108,10 @@ class VirtioDevice:
             await self.set_up_interrupts()
         else:
             await self.transport.msix_control(enable=False)
-        for number in range(await self.transport.common("num_queues")):
-            await self.set_up_queue(number, queue_size, interrupts=interrupts)
+        if queues is None:
+            queues = dict.fromkeys(range(await self.transport.common("num_queues")), queue_size)
+        for number, limit in queues.items():
+            await self.set_up_queue(number, limit, interrupts=interrupts)
         await self.driver_ok()
 
     async def reset(self) -> None:
@@ -204,7 +211,7 @@ class VirtioDevice:
             sinks.append(memory.alloc(length, align=64, offset=self.rng.randrange(64)))
             sinks[-1].write(bytes([UNTOUCHED]) * length)
         head = ring.add_chain([(b.address, b.size) for b in sources], [(b.address, b.size) for b in sinks])
-        request = Request(head, sources, sinks)
+        request = Request(queue, head, sources, sinks)
         self._requests[queue, head] = request
         return request
 
@@ -232,12 +239,17 @@ class VirtioDevice:
             found.append(request)
         return found
 
-    async def wait(self, *requests: Request, queue: int = 0, timeout_ns: int = 200_000) -> None:
+    async def wait(self, *requests: Request, timeout_ns: int = 200_000) -> None:
         """Until the device has returned ``requests``; :class:`~.host.HostTimeout`."""
-        self.collect(queue)
-        while not all(request.done for request in requests):
-            await self.host.until(lambda: self.queues[queue].has_used, timeout_ns=timeout_ns)
-            self.collect(queue)
+        concerned = {request.queue for request in requests}
+        while True:
+            for queue in concerned:
+                self.collect(queue)
+            if all(request.done for request in requests):
+                return
+            await self.host.until(
+                lambda: any(self.queues[queue].has_used for queue in concerned), timeout_ns=timeout_ns
+            )
 
     async def wait_interrupt(self, vector: int, beyond: int, *, timeout_ns: int = 50_000) -> None:
         """Until more than ``beyond`` messages of ``vector`` have arrived; :class:`~.host.HostTimeout`."""

@@ -51,7 +51,7 @@ class Host(ABC):
 
     @abstractmethod
     def msix_message(self, vector: int) -> tuple[int, int]:
-        """Address and data to program into MSI-X table entry ``vector`` (0 to 31)."""
+        """Address and data to program into MSI-X table entry ``vector`` (0 to 127)."""
 
     @abstractmethod
     def interrupts(self, vector: int) -> int:

@@ -15,7 +15,7 @@ from ..memory import HostMemory
 
 __all__ = ["MESSAGE_VECTORS", "HostCompleter"]
 
-MESSAGE_VECTORS = 32
+MESSAGE_VECTORS = 128
 #: Completions end at multiples of this many bytes, as with most root complexes.
 READ_COMPLETION_BOUNDARY = 64
 

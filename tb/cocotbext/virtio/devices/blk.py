@@ -60,15 +60,13 @@ def cut(total: int, points: Sequence[int]) -> list[int]:
 
 
 class VirtioBlk:
-    """Requests on queue 0 of a device at DRIVER_OK.
+    """Requests on the queues of a device at DRIVER_OK, on queue 0 if nothing else is said.
 
     Parameters
     ----------
     device
         The device.
     """
-
-    QUEUE = 0
 
     def __init__(self, device: VirtioDevice):
         self.device = device
@@ -85,6 +83,7 @@ class VirtioBlk:
         room: int = 0,
         *,
         framing: tuple[Sequence[int], Sequence[int]] | None = None,
+        queue: int = 0,
     ) -> BlkRequest:
         """Make a request available without a kick.
 
@@ -99,7 +98,7 @@ class VirtioBlk:
         for length in cut(len(header) + len(data), framing[0]):
             readable.append((header + data)[position : position + length])
             position += length
-        return BlkRequest(self.device.prepare(self.QUEUE, readable, cut(room + 1, framing[1])))
+        return BlkRequest(self.device.prepare(queue, readable, cut(room + 1, framing[1])))
 
     async def request(
         self,
@@ -109,29 +108,32 @@ class VirtioBlk:
         room: int = 0,
         *,
         framing: tuple[Sequence[int], Sequence[int]] | None = None,
+        queue: int = 0,
     ) -> BlkRequest:
         """:meth:`prepare`, kick, and wait for the end, whatever the status."""
-        prepared = self.prepare(type, sector, data, room, framing=framing)
-        await self.device.kick(self.QUEUE)
+        prepared = self.prepare(type, sector, data, room, framing=framing, queue=queue)
+        await self.device.kick(queue)
         await self.wait(prepared)
         return prepared
 
     async def wait(self, *requests: BlkRequest, timeout_ns: int = 200_000) -> None:
         """Until these have come back."""
-        await self.device.wait(*(r.request for r in requests), queue=self.QUEUE, timeout_ns=timeout_ns)
+        await self.device.wait(*(r.request for r in requests), timeout_ns=timeout_ns)
 
-    async def read(self, sector: int, count: int) -> bytes:
+    async def read(self, sector: int, count: int, *, queue: int = 0) -> bytes:
         """``count`` sectors; :class:`BlkError`."""
-        return (await self.request(BlkReqType.IN, sector, room=count * SECTOR_BYTES)).result()
+        room = count * SECTOR_BYTES
+        return (await self.request(BlkReqType.IN, sector, room=room, queue=queue)).result()
 
-    async def write(self, sector: int, data: bytes) -> None:
+    async def write(self, sector: int, data: bytes, *, queue: int = 0) -> None:
         """Store whole sectors; :class:`BlkError`."""
-        (await self.request(BlkReqType.OUT, sector, data)).result()
+        (await self.request(BlkReqType.OUT, sector, data, queue=queue)).result()
 
-    async def flush(self) -> None:
+    async def flush(self, *, queue: int = 0) -> None:
         """Make writes durable; :class:`BlkError`."""
-        (await self.request(BlkReqType.FLUSH)).result()
+        (await self.request(BlkReqType.FLUSH, queue=queue)).result()
 
-    async def get_id(self) -> bytes:
+    async def get_id(self, *, queue: int = 0) -> bytes:
         """The serial number, without its padding; :class:`BlkError`."""
-        return (await self.request(BlkReqType.GET_ID, room=ID_BYTES)).result().rstrip(b"\0")
+        request = await self.request(BlkReqType.GET_ID, room=ID_BYTES, queue=queue)
+        return request.result().rstrip(b"\0")

@@ -26,7 +26,7 @@ class VirtioRng:
 
     async def wait(self, *requests: Request, timeout_ns: int = 200_000) -> None:
         """Until these have come back; a buffer returned without a byte is a :class:`DriverError`."""
-        await self.device.wait(*requests, queue=self.QUEUE, timeout_ns=timeout_ns)
+        await self.device.wait(*requests, timeout_ns=timeout_ns)
         if any(request.content and not request.used for request in requests):
             raise DriverError("the device returned a buffer without any entropy")
 
