@@ -5,7 +5,7 @@ from typing import Any
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
+from amaranth.utils import ceil_log2, exact_log2
 from virtio_spec.tlp import TlpHeader
 
 from ..tlp import RawSignature, TlpSignature, check_width, raw_layout
@@ -25,7 +25,7 @@ class RawReceiver(wiring.Component):
     appears three cycles after its last beat.
 
     Malformed is a packet that has a prefix or an undefined Fmt, whose payload exceeds
-    ``max_payload``, or whose size is not what Length, Fmt and TD say. (Rules about the meaning of
+    ``limit``, or whose size is not what Length, Fmt and TD say. (Rules about the meaning of
     fields are the router's.) The digest is not checked, and dropped.
 
     A packet whose end never comes (``first`` appears again) is dropped without ``malformed``: so a
@@ -44,6 +44,9 @@ class RawReceiver(wiring.Component):
         From the link.
     o : :py:`Out(TlpSignature(width))`
         Good packets. Once a packet's first beat is offered, the others follow without a gap.
+    limit : :py:`In(3)`
+        Max_Payload_Size as it is set: 128 << ``limit`` bytes, not above ``max_payload``. Holds from the
+        cycle after next on.
     malformed : :py:`Out(1)`
         Strobe: a malformed packet was dropped.
     """
@@ -55,7 +58,14 @@ class RawReceiver(wiring.Component):
                 f"max_payload must be one of {', '.join(map(str, PAYLOADS))}, not {max_payload!r}"
             )
         self.max_payload = max_payload
-        super().__init__({"i": In(RawSignature(width)), "o": Out(TlpSignature(width)), "malformed": Out(1)})
+        super().__init__(
+            {
+                "i": In(RawSignature(width)),
+                "o": Out(TlpSignature(width)),
+                "limit": In(3, init=exact_log2(max_payload // 128)),
+                "malformed": Out(1),
+            }
+        )
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -72,7 +82,9 @@ class RawReceiver(wiring.Component):
         beat = self.i.payload
         common = data.View(TlpHeader, Cat(beat.data[:32], Const(0, 96))).common
         payload = Signal(11)
+        longest_payload = Signal(11, init=self.max_payload // 4)  # in dwords
         m.d.comb += payload.eq(payload_length(common))
+        m.d.sync += longest_payload.eq(32 << self.limit)
 
         # Dwords of the packet: what the header says, and what has come before this beat.
         expected = Signal(range(4 + 1024 + 1 + 1))
@@ -88,7 +100,7 @@ class RawReceiver(wiring.Component):
             m.d.comb += [
                 expected_here.eq(3 + common.fmt[0] + payload + common.digest),
                 total.eq(present),
-                bad_here.eq(common.fmt[2] | (payload > self.max_payload // 4)),
+                bad_here.eq(common.fmt[2] | (payload > longest_payload)),
             ]
         with m.Else():
             m.d.comb += [

@@ -58,12 +58,16 @@ def feed(source: Any, beats: list[Any], stall: float, seed: int) -> Any:
     return bench
 
 
-def received(dut: Any, raw: list[Any], good: int, *, stall: float = 0.0) -> tuple[list[list[int]], int]:
+def received(
+    dut: Any, raw: list[Any], good: int, *, stall: float = 0.0, limit: int | None = None
+) -> tuple[list[list[int]], int]:
     """What comes out of a receiver for raw beats, and how often it said malformed."""
     strobes = 0
     beats: list[Any] = []
 
     async def sink(ctx: Any) -> None:
+        if limit is not None:
+            ctx.set(dut.limit, limit)
         beats.extend(await collect(ctx, dut.o, good, stall, random.Random(2)))
         await ctx.tick().repeat(20)
         assert not ctx.get(dut.o.valid), "nothing follows the good packets"
@@ -223,6 +227,17 @@ def test_the_largest_payload_fits():
     assert header_dwords(packet) == 4
     got, _ = received(RawReceiver(width=128, max_payload=4096), raw_beats(packet, 128) * 2, 2)
     assert got == [packet] * 2
+
+
+@pytest.mark.parametrize("limit", [0, 1, 2])
+def test_a_payload_beyond_the_set_limit_is_malformed(limit):
+    largest = memory_write(0x1000, list(range(32 << limit)))
+    longer = memory_write(0x1000, list(range((32 << limit) + 1)))
+    dut = RawReceiver(width=64, max_payload=512)
+    raw = [beat for packet in (memory_read(0), longer, largest, longer) for beat in raw_beats(packet, 64)]
+    got, malformed = received(dut, raw, 2, limit=limit)
+    assert got == [memory_read(0), largest]
+    assert malformed == 2
 
 
 def test_a_width_that_is_not_offered_is_refused():
