@@ -126,6 +126,7 @@ class Function(wiring.Component):
         connect(m, non_posted.config, config.config)
 
         m.d.comb += [
+            receiver.limit.eq(config.dma.max_payload),
             posted.decode.eq(config.bars),
             posted.d0.eq(config.d0),
             non_posted.decode.eq(config.bars),
