@@ -1,4 +1,3 @@
-# amaranth: UnusedElaboratable=no
 """The endpoint as it is put together; what it does is tested under cocotb."""
 
 import pytest

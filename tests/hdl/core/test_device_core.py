@@ -1,4 +1,3 @@
-# amaranth: UnusedElaboratable=no
 """What the device core refuses to be built as; its behaviour is tested behind the transports."""
 
 import pytest

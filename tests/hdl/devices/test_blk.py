@@ -1,4 +1,3 @@
-# amaranth: UnusedElaboratable=no
 """Block device against a reference in Python, written from VIRTIO 1.4 §5.2.6."""
 
 import random

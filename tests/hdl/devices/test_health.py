@@ -1,4 +1,3 @@
-# amaranth: UnusedElaboratable=no
 """Health tests against a model written from NIST SP 800-90B §4.4."""
 
 import random

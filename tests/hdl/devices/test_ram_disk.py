@@ -1,4 +1,3 @@
-# amaranth: UnusedElaboratable=no
 """What a RAM disk refuses; its behaviour is tested behind a block device."""
 
 import pytest

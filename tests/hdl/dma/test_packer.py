@@ -1,4 +1,3 @@
-# amaranth: UnusedElaboratable=no
 """Reads of scattered segments become bytes without gaps."""
 
 import random

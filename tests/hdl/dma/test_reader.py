@@ -1,4 +1,3 @@
-# amaranth: UnusedElaboratable=no
 """Read channels against a host that answers in pieces, out of order, with errors, or not at all."""
 
 import random

@@ -1,4 +1,3 @@
-# amaranth: UnusedElaboratable=no
 """Completions find their channel by tag."""
 
 import random

@@ -1,4 +1,3 @@
-# amaranth: UnusedElaboratable=no
 """A device's bytes over the segments of its chains."""
 
 import random

@@ -1,4 +1,3 @@
-# amaranth: UnusedElaboratable=no
 """Requests are cut where no TLP may cross."""
 
 import random

@@ -1,4 +1,3 @@
-# amaranth: UnusedElaboratable=no
 """Single words into host memory."""
 
 import random

@@ -1,4 +1,3 @@
-# amaranth: UnusedElaboratable=no
 from typing import Any
 
 import pytest

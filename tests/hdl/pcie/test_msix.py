@@ -1,4 +1,3 @@
-# amaranth: UnusedElaboratable=no
 import random
 from collections.abc import Iterable
 from types import SimpleNamespace

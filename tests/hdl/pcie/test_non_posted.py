@@ -1,4 +1,3 @@
-# amaranth: UnusedElaboratable=no
 import random
 from itertools import product
 from types import SimpleNamespace
