@@ -31,6 +31,8 @@ async def bring_up(
         read_only=configuration.read_only,
         seed=seed,
         checkers=[host.checker],
+        link=host.link,
+        completion_timeout_ns=configuration.completion_timeout * PERIOD_NS,
     )
     if configuration.device == "rng":
         EntropyPort(dut, clk=dut.clk, entropy=bench.entropy, stall=stall, seed=seed)

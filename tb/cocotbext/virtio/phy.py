@@ -22,6 +22,10 @@ __all__ = ["Deframer", "Observer", "RawTlpPort", "frame", "tlp_to_dwords"]
 
 #: Header credits for non-posted requests: how many the endpoint's own FIFO holds.
 NON_POSTED_CREDITS = 32
+#: Generation of the link; its width follows from the design's, so that neither holds up the other.
+LINK_SPEED = 3
+#: Bits that a lane of it brings in a cycle of 4 ns.
+LANE_BITS = 32
 #: Packets of the device that the port holds for the link.
 LINK_BUFFER = 4
 #: Requester id of injected packets; the root complex has 00:00.0. Answers to it are taken aside.
@@ -114,6 +118,10 @@ class Deframer:
         return packet
 
 
+def _nothing() -> None:
+    pass
+
+
 class RawTlpPort:
     """The device's end of the link: connect a port of the root complex to it.
 
@@ -122,6 +130,11 @@ class RawTlpPort:
     answer to the request, when its place in the device's FIFO has certainly become free: the FIFO
     has as many places as credits are advertised, so that the device can always take posted requests
     and completions. A request without an answer keeps its credit until its tag is used again.
+
+    Bandwidth. The link is Gen3 with a lane per 32 bits of data: about what the streams carry at 250 MHz.
+
+    ``on_completion`` is asked what the device gets in place of each completion of the host, for tests
+    that tamper with them.
 
     Messages go to ``messages``, answers to injected requests to ``answers``, since the link model
     knows neither. Up to :data:`LINK_BUFFER` packets wait for the link (for credits, for bandwidth);
@@ -146,9 +159,12 @@ class RawTlpPort:
         self.observers: list[Observer] = []
         self.messages: list[list[int]] = []
         self.answers: Queue[list[int]] = Queue()
+        self.on_completion: Callable[[list[int]], Sequence[list[int]]] = lambda packet: [packet]
         self.upstream_port: Any = SimPort(
             fc_init=[[64, 1024, NON_POSTED_CREDITS, NON_POSTED_CREDITS, 0, 0]] * 8
         )
+        self.upstream_port.max_link_speed = LINK_SPEED
+        self.upstream_port.max_link_width = width // LANE_BITS
         self.upstream_port.log = logging.getLogger("cocotb.virtio.phy")
         self.upstream_port.parent = self
         self.upstream_port.rx_handler = self._from_link
@@ -179,12 +195,19 @@ class RawTlpPort:
     def stall(self, probability: float) -> None:
         self._rx.stall = self._tx.stall = probability
 
-    def inject(self, dwords: Sequence[int]) -> None:
-        """Send a packet past the link model, malformed or not.
+    def inject(self, dwords: Sequence[int], taken: Callable[[], None] = _nothing) -> None:
+        """Send a packet past the link model, malformed or not; ``taken`` is called when the device has it.
 
         Whatever the device answers to requester id :data:`INJECTOR_ID` goes to ``answers``.
         """
-        self._into_device(list(dwords), _nothing)
+        self._into_device(list(dwords), taken)
+
+    def inject_cut(self, dwords: Sequence[int], taken: Callable[[], None] = _nothing) -> None:
+        """Send a packet but for its last beat; ``taken`` is called when the device has the one before."""
+        *beats, last, _ = frame(dwords, self.width)
+        for beat in beats:
+            self._rx.put(beat)
+        self._rx.put(last, taken)
 
     def _into_device(self, dwords: list[int], taken: Callable[[], None]) -> None:
         def accepted() -> None:
@@ -205,7 +228,15 @@ class RawTlpPort:
                 unanswered.release_fc()
             self._non_posted[key] = tlp
             taken = _nothing
-        self._into_device(tlp_to_dwords(tlp), taken)
+        packets = [tlp_to_dwords(tlp)]
+        if tlp.is_completion():
+            packets = list(self.on_completion(packets[0]))
+            if not packets:
+                taken()
+                return
+        for packet in packets[:-1]:
+            self._into_device(packet, _nothing)
+        self._into_device(packets[-1], taken)
 
     def _beat(self, payload: int) -> bool:
         packet = self._deframer.beat(payload)
@@ -242,7 +273,3 @@ class RawTlpPort:
     def _broken(self, what: str) -> None:
         for observer in self.observers:
             observer.broken_framing(what)
-
-
-def _nothing() -> None:
-    pass

@@ -18,6 +18,7 @@ from ..memory import Arena, HostMemory
 from ..phy import RawTlpPort
 from ..trace import TlpTrace
 from .completer import MESSAGE_VECTORS, HostCompleter, message_of
+from .link import PortLink
 
 __all__ = ["CocotbHost"]
 
@@ -50,6 +51,8 @@ class CocotbHost(Host):
         The parts that tests at packet level work with.
     checker, trace
         Watch the port.
+    link
+        Raw packets for the test list.
     """
 
     def __init__(self, dut: Any, *, width: int, period_ns: int = 4, stall: float = 0.0, seed: int = 0):
@@ -64,6 +67,7 @@ class CocotbHost(Host):
         self.trace = TlpTrace(self.now_ns)
         self.checker = TlpChecker(self.memory, self.completer.is_message, self.now_ns)
         self.port.observers += [self.trace, self.checker]
+        self.link = PortLink(self, int(DEVICE))
         self.rc.make_port().connect(self.port)
         self._bars: dict[int, int] = {}
 

@@ -154,6 +154,15 @@ class Packet:
             return 1
         return 4 * self.dword_count - self.byte_offset - (4 - last.bit_length())
 
+    @property
+    def bytes_to_complete(self) -> int:
+        """Byte count of a request's first completion.  [§2.2.9, §2.3.1.1]"""
+        if self.name in ("MRd", "MRdLk"):
+            return self.bytes_asked
+        if self.name in ("FetchAdd", "Swap"):
+            return 4 * self.dword_count
+        return 2 * self.dword_count if self.name == "CAS" else 4
+
     def __str__(self) -> str:
         count = len(self.payload)
         if not self.name:

@@ -73,7 +73,7 @@ class TlpChecker:
         before = self.shadow.settings()
         if packet.name == "CfgWr0" and answer == Answer.MUST and not packet.poisoned:
             self._config_write(packet)
-        size = packet.bytes_asked if packet.name == "MRd" else 4
+        size = packet.bytes_to_complete
         changed = before if self.shadow.settings() != before else None
         key = packet.requester_id, packet.tag
         if key in self._requests and self._requests[key].must:

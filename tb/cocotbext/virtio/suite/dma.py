@@ -1,0 +1,367 @@
+"""The device's own reads, answered badly: the device says so, stops, and works again after a reset.
+
+Only for backends with raw packets. Reads are told apart by where they read: available ring, descriptor
+table, or the readable buffers of a block device's request.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from virtio_spec import wire
+from virtio_spec.blk import SECTOR_BYTES, BlkReqHeader, BlkReqType
+from virtio_spec.layout import Cause
+from virtio_spec.pci import Command, ConfigOffset, Status
+from virtio_spec.pci import DeviceStatus as ErrorBit
+from virtio_spec.split import AvailHeader
+from virtio_spec.tlp import CompletionStatus, Fmt
+from virtio_spec.virtio import DeviceStatus
+from virtio_spec.wire import field_offset
+
+from ..devices.blk import VirtioBlk
+from ..driver import Request, VirtioDevice
+from .errors import ErrorBits
+from .helpers import QUIET_NS, exercise, quiet, same
+from .link import Read
+from .packets import POISONED, raw_link
+from .registry import Bench, case
+
+__all__: list[str] = []
+
+LINK, BLK = ("link",), ("blk",)
+BROKEN = ("STATUS-DEV-02", "STATUS-DEV-03", "RESET-DEV-02")
+#: Tag of no read: above those of every design of this project's test benches.
+STRAY_TAG = 0xFF
+
+#: A completion, to what the device gets instead of it.
+Change = Callable[[list[int]], list[int]]
+
+
+def with_status(status: int) -> Change:
+    """A completion without data."""
+
+    def change(packet: list[int]) -> list[int]:
+        head = packet[0] & ~(Fmt.DATA_3DW << 29 | 0x3FF)
+        return [head, packet[1] & ~(7 << 13) | status << 13, packet[2]]
+
+    return change
+
+
+def poisoned(packet: list[int]) -> list[int]:
+    """The same, poisoned."""
+    return [packet[0] | POISONED, *packet[1:]]
+
+
+def wrong_byte_count(packet: list[int]) -> list[int]:
+    """Four bytes more are said to follow than were asked for."""
+    return [packet[0], packet[1] & ~0xFFF | (packet[1] + 4) & 0xFFF, *packet[2:]]
+
+
+def stray(packet: list[int]) -> list[int]:
+    """The same for another tag."""
+    return [*packet[:2], packet[2] & ~0xFF00 | STRAY_TAG << 8, *packet[3:]]
+
+
+class Fault:
+    """Spoils the answer to the first read that touches a place: its first completion is changed.
+
+    Parameters
+    ----------
+    bench
+        Has raw packets.
+    address, length
+        The place.
+    change
+        What becomes of the first completion; ``None`` for nothing.
+    ends
+        The device gets no more completions of that read.
+    lost
+        To the device the read is incomplete then, for good.
+
+    Attributes
+    ----------
+    read
+        The spoilt one.
+    kept
+        The host's completions of it that the device did not get.
+    """
+
+    def __init__(
+        self,
+        bench: Bench,
+        address: int,
+        length: int,
+        change: Change | None,
+        *,
+        ends: bool = True,
+        lost: bool = False,
+    ):
+        self._link, self._change, self._ends, self._lost = raw_link(bench), change, ends, lost
+        self._address, self._end = address, address + length
+        self.read: Read | None = None
+        self.kept: list[list[int]] = []
+        self._link.tamper = self
+
+    def __call__(self, read: Read, packet: list[int]) -> Sequence[list[int]]:
+        """A :data:`.link.Tamper`."""
+        if self.read is None and read.address < self._end and self._address < read.address + read.length:
+            self.read = read
+            if self._lost:
+                self._link.lost(read)
+            if self._change is not None:
+                return [self._change(packet)]
+        elif read is not self.read or not self._ends:
+            return [packet]
+        self.kept.append(packet)
+        return []
+
+
+def sources(bench: Bench, device: VirtioDevice) -> tuple[Request, dict[str, tuple[int, int]]]:
+    """A prepared request, and what is read for it: address and length by name."""
+    queue = device.queues[0]
+    if bench.device == "rng":
+        request = device.prepare(0, [], [8, 9])
+    else:
+        header = wire.pack(BlkReqHeader, type=BlkReqType.OUT, sector=0)
+        request = device.prepare(0, [header, bench.rng.randbytes(SECTOR_BYTES)], [1])
+    index = field_offset(AvailHeader, "idx")
+    places = {
+        "available index": (queue.avail.address + index, 2),
+        "available ring": (queue.avail.address + 4, 2 * queue.size),
+        "descriptors": (queue.desc.address, 16 * queue.size),
+    }
+    if request.readable:
+        places |= {
+            "request header": (request.readable[0].address, request.readable[0].size),
+            "data": (request.readable[1].address, request.readable[1].size),
+        }
+    return request, places
+
+
+def places(bench: Bench) -> Iterator[str]:
+    """Names of what :func:`sources` gives."""
+    yield from ("available index", "available ring", "descriptors")
+    if bench.device == "blk":
+        yield from ("request header", "data")
+
+
+async def broken_by(
+    bench: Bench,
+    change: Change | None,
+    device_status: tuple[ErrorBit, ...],
+    status: Status,
+    **options: Any,
+) -> None:
+    """Spoil the read of each place in turn, expect DEVICE_NEEDS_RESET and the error bits, and start anew.
+
+    ``device_status`` are the outcomes that the standard allows.
+    """
+    for place in places(bench):
+        device, errors = await bench.start(queue_size=8), await ErrorBits.clean(bench)
+        queue, before = device.queues[0], bench.host.interrupts(0)
+        _, where = sources(bench, device)
+        disk = bytes(bench.disk.data)
+        fault = Fault(bench, *where[place], change, **options)
+        await device.kick()
+        wait = 50_000 + 2 * bench.completion_timeout_ns
+        await device.wait_interrupt(0, before, timeout_ns=wait)
+        if fault.read is None:
+            raise AssertionError(f"there was no read of the {place}")
+        same(await device.transport.isr() & 2, 2, f"configuration bit of the ISR, {place}")
+        needs_reset = DeviceStatus.DEVICE_NEEDS_RESET
+        found = await device.transport.status() & needs_reset
+        same(found, needs_reset, f"DEVICE_NEEDS_RESET, {place}")
+        diagnostics = await device.diagnostics()
+        found = Cause(diagnostics.cause), diagnostics.queue
+        same(found, (Cause.DMA_ERROR, 0), f"cause and queue, {place}")
+        bits = await errors.read()
+        if bits[0] not in device_status or bits[1] != status:
+            raise AssertionError(f"the error bits after a bad answer for the {place} are {bits}")
+        await quiet(bench, device)
+        same(queue.used_index, 0, f"used.idx after a bad answer for the {place}")
+        same(bytes(bench.disk.data) == disk, True, f"whether the disk is unchanged, {place}")
+        await device.reset()
+        bench.host.memory.forget()
+        await device.start()
+        await exercise(bench, device)
+        await errors.clear()
+
+
+@case(needs=LINK, proves=BROKEN)
+async def a_read_refused_by_the_host_breaks_the_device(bench: Bench) -> None:
+    change = with_status(CompletionStatus.UNSUPPORTED_REQUEST)
+    await broken_by(bench, change, (ErrorBit(0),), Status.RECEIVED_MASTER_ABORT)
+
+
+@case(needs=LINK, proves=BROKEN)
+async def a_read_aborted_by_the_host_breaks_the_device(bench: Bench) -> None:
+    change = with_status(CompletionStatus.COMPLETER_ABORT)
+    await broken_by(bench, change, (ErrorBit(0),), Status.RECEIVED_TARGET_ABORT)
+
+
+@case(needs=LINK, proves=BROKEN)
+async def a_reserved_completion_status_is_unsupported_request(bench: Bench) -> None:
+    """[PCIe base 5.0 §2.3.2]."""
+    change = with_status(bench.rng.choice((3, 5, 6, 7)))
+    await broken_by(bench, change, (ErrorBit(0),), Status.RECEIVED_MASTER_ABORT)
+
+
+@case(needs=LINK, proves=BROKEN)
+async def poisoned_data_breaks_the_device(bench: Bench) -> None:
+    allowed = ErrorBit.NON_FATAL_ERROR, ErrorBit.CORRECTABLE_ERROR
+    await broken_by(bench, poisoned, allowed, Status.DETECTED_PARITY_ERROR, ends=False)
+
+
+@case(needs=LINK, proves=("PCI-ID-DEV-01", "STATUS-DEV-02"))
+async def poisoned_data_is_a_parity_error_where_the_host_wants_to_know(bench: Bench) -> None:
+    command = await bench.host.config_read(ConfigOffset.COMMAND, 2)
+    await bench.host.config_write(ConfigOffset.COMMAND, 2, command | Command.PARITY_ERROR_RESPONSE)
+    allowed = ErrorBit.NON_FATAL_ERROR, ErrorBit.CORRECTABLE_ERROR
+    status = Status.DETECTED_PARITY_ERROR | Status.MASTER_DATA_PARITY_ERROR
+    try:
+        await broken_by(bench, poisoned, allowed, status, ends=False)
+    finally:
+        await bench.host.config_write(ConfigOffset.COMMAND, 2, command)
+
+
+@case(needs=LINK, proves=BROKEN)
+async def a_completion_with_a_wrong_byte_count_breaks_the_device(bench: Bench) -> None:
+    allowed = ErrorBit.CORRECTABLE_ERROR, ErrorBit.FATAL_ERROR
+    await broken_by(bench, wrong_byte_count, allowed, Status(0), lost=True)
+
+
+@case(needs=LINK, proves=BROKEN)
+async def a_read_without_an_answer_times_out(bench: Bench) -> None:
+    await broken_by(bench, None, (ErrorBit.NON_FATAL_ERROR,), Status(0), lost=True)
+
+
+@case(needs=LINK, proves=BROKEN)
+async def an_answer_with_a_wrong_tag_is_none(bench: Bench) -> None:
+    both = ErrorBit.NON_FATAL_ERROR | ErrorBit.CORRECTABLE_ERROR
+    await broken_by(bench, stray, (both,), Status(0), lost=True)
+
+
+@case(needs=LINK, proves=("RESET-DEV-02", "STATUS-DEV-02"), traps=(6,))
+async def an_answer_after_the_time_out_does_no_harm(bench: Bench) -> None:
+    """It comes after the reset, when the same memory belongs to somebody else."""
+    link = raw_link(bench)
+    for place in places(bench):
+        device = await bench.start(queue_size=8)
+        before = bench.host.interrupts(0)
+        _, where = sources(bench, device)
+        fault = Fault(bench, *where[place], None)
+        await device.kick()
+        await device.wait_interrupt(0, before, timeout_ns=50_000 + 2 * bench.completion_timeout_ns)
+        await device.reset()
+        bench.host.memory.forget()
+        await device.start(queue_size=8)
+        errors = await ErrorBits.clean(bench)
+        await link.send(*fault.kept)
+        await errors.expect(ErrorBit.CORRECTABLE_ERROR, f"a late answer for the {place}")
+        await exercise(bench, device)
+
+
+@case(needs=LINK, proves=("STATUS-DEV-02", "SPLIT-DEV-16"))
+async def completions_that_come_twice_do_no_harm(bench: Bench) -> None:
+    link = raw_link(bench)
+    device, errors = await bench.start(queue_size=8), await ErrorBits.clean(bench)
+    twice: set[Read] = set()
+
+    def tamper(read: Read, packet: list[int]) -> Sequence[list[int]]:
+        # Only the last one of a read: the others, repeated, do not fit what the read still expects.
+        if packet[1] & 0xFFF > 4 * (packet[0] & 0x3FF):
+            return [packet]
+        twice.add(read)
+        return [packet, packet]
+
+    link.tamper = tamper
+    for _ in range(3):
+        await exercise(bench, device)
+        await bench.host.sleep(QUIET_NS)
+    link.tamper = None
+    if len(twice) < 6:
+        raise AssertionError(f"only {len(twice)} reads were answered twice")
+    await errors.expect(ErrorBit.CORRECTABLE_ERROR, "completions that came twice")
+    same(await device.transport.status() & DeviceStatus.DEVICE_NEEDS_RESET, 0, "DEVICE_NEEDS_RESET")
+    await exercise(bench, device)
+
+
+@case(devices=BLK, needs=LINK, proves=("SPLIT-DEV-01", "SPLIT-DEV-16"), traps=(13,))
+async def completions_of_different_reads_come_in_any_order(bench: Bench) -> None:
+    """The first read of the data is answered only behind later ones."""
+    link, device = raw_link(bench), await bench.start(queue_size=16)
+    errors, count = await ErrorBits.clean(bench), 6
+    data = bench.rng.randbytes(count * SECTOR_BYTES)
+    cuts = sorted(bench.rng.sample(range(1, len(data)), 5))
+    parts = [data[a:b] for a, b in zip([0, *cuts], [*cuts, len(data)], strict=True)]
+    header = wire.pack(BlkReqHeader, type=BlkReqType.OUT, sector=3)
+    request = device.prepare(0, [header, *parts], [1])
+    inside = [range(b.address, b.address + b.size) for b in request.readable[1:]]
+    held: list[list[int]] = []
+    late: list[Read] = []
+    passed: set[Read] = set()
+
+    def tamper(read: Read, packet: list[int]) -> Sequence[list[int]]:
+        if not any(read.address in buffer for buffer in inside):
+            return [packet]
+        if not late:
+            late.append(read)
+        if read is late[0] and len(passed) < 2:
+            held.append(packet)
+            return []
+        passed.add(read)
+        out, held[:] = ([packet, *held], []) if len(passed) >= 2 else ([packet], list(held))
+        return out
+
+    link.tamper = tamper
+    await device.kick()
+    await device.wait(request)
+    same(request.content, b"\0", "status of the write")
+    same(len(passed) >= 2, True, "whether there were reads behind the first")
+    same(bench.disk.read(3, count), data, "what was written")
+    await errors.expect(ErrorBit(0), "reordered completions")
+
+
+@case(devices=BLK, needs=LINK, proves=("SPLIT-DEV-01", "SPLIT-DEV-16"), traps=(13,))
+async def a_read_is_answered_in_pieces(bench: Bench) -> None:
+    """Cut at read completion boundaries of 64 bytes, as root complexes do."""
+    link, blk = raw_link(bench), VirtioBlk(await bench.start())
+    pieces: dict[Read, int] = {}
+    finished: list[Read] = []
+
+    def tamper(read: Read, packet: list[int]) -> Sequence[list[int]]:
+        pieces[read] = pieces.get(read, 0) + 1
+        finished.append(read)
+        return [packet]
+
+    link.tamper = tamper
+    for _ in range(2):
+        data = bench.rng.randbytes(4 * SECTOR_BYTES)
+        await blk.write(8, data)
+        same(bench.disk.read(8, 4), data, "what was written")
+    same(max(pieces.values()) > 1, True, "whether a read was answered in pieces")
+
+
+@case(needs=LINK, proves=("SPLIT-DEV-11", "STATUS-DEV-02"), traps=(12,))
+async def flags_that_cannot_be_read_break_the_device_or_interrupt(bench: Bench) -> None:
+    """The buffer has been used by then; the driver hears of it one way or the other."""
+    device = await bench.start(queue_size=8)
+    request, _ = sources(bench, device)
+    address = device.queues[0].avail.address
+    before = bench.host.interrupts(0), bench.host.interrupts(1)
+
+    link, change = raw_link(bench), with_status(CompletionStatus.UNSUPPORTED_REQUEST)
+
+    def tamper(read: Read, packet: list[int]) -> Sequence[list[int]]:
+        flags_only = read.address == address and read.length == 2
+        return [change(packet)] if flags_only else [packet]
+
+    link.tamper = tamper
+    await device.kick()
+    await device.wait(request)
+    await bench.host.until(
+        lambda: bench.host.interrupts(0) > before[0] or bench.host.interrupts(1) > before[1],
+        timeout_ns=50_000,
+    )
+    link.tamper = None
+    await device.start()
+    await exercise(bench, device)
