@@ -42,7 +42,7 @@ class DeviceConfig(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):  # noqa: D102
+    def elaborate(self, platform):
         m = Module()
         with m.Switch(self.index):
             for dword in range(-(-self.bits // 32)):

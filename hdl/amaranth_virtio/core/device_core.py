@@ -102,7 +102,7 @@ class DeviceCore(wiring.Component):
             members |= {"config": In(table.config), "config_changed": In(1)}
         super().__init__(members)
 
-    def elaborate(self, platform):  # noqa: D102
+    def elaborate(self, platform):
         m = Module()
         host = self.transport
         m.submodules.negotiation = negotiation = Negotiation(

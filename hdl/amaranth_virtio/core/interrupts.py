@@ -57,7 +57,7 @@ class InterruptDispatch(wiring.Component):
     isr_read: In(1)
     idle: Out(1)
 
-    def elaborate(self, platform):  # noqa: D102
+    def elaborate(self, platform):
         m = Module()
         config_pending = Signal()
         is_config = Signal()

@@ -89,7 +89,7 @@ class QueueContexts(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):  # noqa: D102
+    def elaborate(self, platform):
         m = Module()
         initial = self.queue_size  # Row with only its size set
         m.submodules.contexts = contexts = Memory(

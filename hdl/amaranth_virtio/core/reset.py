@@ -41,7 +41,7 @@ class ResetSequencer(wiring.Component):
     swept: In(1)
     clear: Out(1)
 
-    def elaborate(self, platform):  # noqa: D102
+    def elaborate(self, platform):
         m = Module()
         with m.FSM(init="SWEEP") as fsm:
             with m.State("READY"), m.If(self.request | self.function_reset):

@@ -73,7 +73,7 @@ class Negotiation(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):  # noqa: D102
+    def elaborate(self, platform):
         m = Module()
         chosen = self.driver_features
         features_ok = self.status.bit_select(3, 1)

@@ -128,7 +128,7 @@ class BlkDevice(Device):
             backend={"storage": Out(StorageSignature(width))},
         )
 
-    def elaborate(self, platform):  # noqa: D102
+    def elaborate(self, platform):
         m = Module()
         m.submodules.requests = requests = BlkRequests(
             width=self.width, read_only=self.read_only, serial=self.serial

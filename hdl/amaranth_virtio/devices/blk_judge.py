@@ -62,7 +62,7 @@ class BlkJudge(wiring.Component):
         self.read_only = read_only
         super().__init__()
 
-    def elaborate(self, platform):  # noqa: D102
+    def elaborate(self, platform):
         m = Module()
         verdict = self.verdict
         room = Signal(64)  # sectors from the first one of the request to the end

@@ -76,7 +76,7 @@ class BlkRequests(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):  # noqa: D102
+    def elaborate(self, platform):
         m = Module()
         m.submodules.judge = judge = BlkJudge(read_only=self.read_only)
         m.d.comb += [

@@ -50,7 +50,7 @@ class CommitFifo(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):  # noqa: D102
+    def elaborate(self, platform):
         m = Module()
         m.submodules.memory = memory = Memory(shape=self.shape, depth=self.depth, init=[])
         write = memory.write_port()

@@ -67,7 +67,7 @@ class HealthMonitor(wiring.Component):
         self.min_entropy = min_entropy
         super().__init__()
 
-    def elaborate(self, platform):  # noqa: D102
+    def elaborate(self, platform):
         m = Module()
         m.submodules.held = held = CommitFifo(shape=8, depth=2 * WINDOW)
         repetitions = repetition_cutoff(self.min_entropy)

@@ -42,7 +42,7 @@ class RamDisk(wiring.Component):
         self.init = bytes(init)
         super().__init__({"storage": In(StorageSignature(width))})
 
-    def elaborate(self, platform):  # noqa: D102
+    def elaborate(self, platform):
         m = Module()
         lanes = self.width // 8
         beats = SECTOR_BYTES // lanes

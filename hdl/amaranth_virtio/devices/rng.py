@@ -50,7 +50,7 @@ class RngDevice(Device):
             backend={"entropy": In(stream.Signature(8)), "entropy_alarm": Out(1)},
         )
 
-    def elaborate(self, platform):  # noqa: D102
+    def elaborate(self, platform):
         m = Module()
         m.submodules.health = health = HealthMonitor(min_entropy=self.min_entropy)
         wiring.connect(m, wiring.flipped(self.entropy), health.i)

@@ -124,7 +124,7 @@ class ConfigRegisters(wiring.Component):
             members["output"] = Out(data.StructLayout(output))
         super().__init__(members)
 
-    def elaborate(self, platform: Any) -> Module:  # noqa: D102
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         request, response = self.bus.request, self.bus.response
         current = Signal(ConfigRequest)

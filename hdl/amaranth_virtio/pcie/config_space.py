@@ -157,7 +157,7 @@ class ConfigSpace(wiring.Component):
             }
         )
 
-    def elaborate(self, platform: Any) -> Module:  # noqa: D102
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         pointer, capabilities = link(
             [

@@ -66,7 +66,7 @@ class ConfigWindow(wiring.Component):
         self.bars = tuple(bars)
         super().__init__()
 
-    def elaborate(self, platform: Any) -> Module:  # noqa: D102
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         settings = self.settings
         legal, lanes = Signal(), Signal(4)  # lanes: the first ``length`` bytes

@@ -88,7 +88,7 @@ class Msix(wiring.Component):
         self.vectors = vectors
         super().__init__()
 
-    def elaborate(self, platform: Any) -> Module:  # noqa: D102
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.submodules.table = table = memory.Memory(
             shape=unsigned(32), depth=_ENTRY_DWORDS * self.vectors, init=[]

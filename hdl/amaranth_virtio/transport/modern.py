@@ -46,7 +46,7 @@ class ModernTransport(wiring.Component):
         self.queues = queues
         super().__init__({"bus": In(RegisterBus), "core": Out(CoreSignature())})
 
-    def elaborate(self, platform):  # noqa: D102
+    def elaborate(self, platform):
         m = Module()
         core: Any = self.core
         access = Signal(RegisterRequest)
