@@ -50,11 +50,11 @@ def raw_layout(width: int) -> data.StructLayout:
     return data.StructLayout({"data": width, "enable": width // 32, "first": 1, "last": 1})
 
 
-def TlpSignature(width: int) -> stream.Signature:  # noqa: N802  it stands for a class
+def TlpSignature(width: int) -> stream.Signature:
     """Stream of :func:`tlp_layout`."""
     return stream.Signature(tlp_layout(width))
 
 
-def RawSignature(width: int) -> stream.Signature:  # noqa: N802  it stands for a class
+def RawSignature(width: int) -> stream.Signature:
     """Stream of :func:`raw_layout`."""
     return stream.Signature(raw_layout(width))

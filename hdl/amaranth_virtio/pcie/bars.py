@@ -53,7 +53,7 @@ def check_bars(bars: Sequence[Bar]) -> tuple[Bar, ...]:
     return tuple(bars)
 
 
-def BarSettings(bars: Sequence[Bar]) -> data.StructLayout:  # noqa: N802  it stands for a class
+def BarSettings(bars: Sequence[Bar]) -> data.StructLayout:
     """What configuration space says about the BARs.
 
     ``memory_enable``

@@ -17,9 +17,9 @@ __all__ = ["Arena", "Buffer", "Grant", "HostMemory", "Violation"]
 class Bytes(Protocol):
     """A mutable run of bytes: ``bytearray``, ``mmap``, ``memoryview``."""
 
-    def __getitem__(self, key: slice, /) -> bytes | bytearray: ...  # noqa: D105
-    def __setitem__(self, key: slice, value: bytes, /) -> None: ...  # noqa: D105
-    def __len__(self) -> int: ...  # noqa: D105
+    def __getitem__(self, key: slice, /) -> bytes | bytearray: ...
+    def __setitem__(self, key: slice, value: bytes, /) -> None: ...
+    def __len__(self) -> int: ...
 
 
 @dataclass(frozen=True)
