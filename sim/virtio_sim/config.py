@@ -89,6 +89,13 @@ class Configuration:
             parts.append(f"{self.queues}queues")
         return "-".join(parts)
 
+    @property
+    def profile(self) -> str:
+        """The part of the test list that is for it."""
+        if self.read_only:
+            return "read_only"
+        return "queues" if self.queues > 1 else "default"
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)

@@ -24,10 +24,9 @@ async def suite(dut) -> None:
     given = parameters()
     configuration = Configuration(**given["configuration"])
     bench, host = await bring_up(dut, configuration, stall=given["stall"], seed=given["seed"])
-    profile = "read_only" if configuration.read_only else "default"
     failed = [
         entry.name
-        for entry in cases(configuration.device, profile=profile, backend="cocotb")
+        for entry in cases(configuration.device, profile=configuration.profile, backend="cocotb")
         if entry.name in given.get("only", [entry.name]) and not await _passes(entry, bench, host)
     ]
     assert not failed, f"failed: {', '.join(failed)}"

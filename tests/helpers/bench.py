@@ -19,6 +19,7 @@ def model_bench(
     *,
     seed: int,
     read_only: bool = False,
+    queues: int = 1,
     device: type[ReferenceDevice] = ReferenceDevice,
     blk: type[Blk] = Blk,
     rng: type[Rng] = Rng,
@@ -26,7 +27,7 @@ def model_bench(
 ) -> Bench:
     """A bench for device type ``name``; the classes are what it is made of."""
     storage, entropy = disk(SECTORS), EntropySource(seed)
-    kind = rng(entropy) if name == "rng" else blk(storage, read_only=read_only)
+    kind = rng(entropy) if name == "rng" else blk(storage, read_only=read_only, queues=queues)
     return Bench(
         host=ModelHost(kind, device=device, seed=seed, queue_size=QUEUE_SIZE),
         device=name,
@@ -35,5 +36,6 @@ def model_bench(
         disk=storage,
         entropy=entropy,
         read_only=read_only,
+        queues=queues,
         seed=seed,
     )

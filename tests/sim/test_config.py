@@ -31,6 +31,12 @@ def test_a_name_tells_what_is_not_the_default():
     assert Configuration("blk", queues=3).name == "blk-128-3queues"
 
 
+def test_a_configuration_has_its_part_of_the_test_list():
+    assert Configuration("rng").profile == Configuration("blk").profile == "default"
+    assert Configuration("blk", queues=2).profile == "queues"
+    assert Configuration("blk", read_only=True).profile == "read_only"
+
+
 def test_an_image_is_a_multiple_of_512_bytes(tmp_path):
     path = tmp_path / "disk.img"
     for size in (0, 511, 513):

@@ -12,7 +12,7 @@ from helpers.bench import model_bench
 EVERY = {
     entry.name: entry
     for device in ("rng", "blk")
-    for profile in ("default", "read_only")
+    for profile in ("default", "read_only", "queues")
     for entry in cases(device, profile=profile)
 }
 # Rows of the trap list that concern modern PCI, split rings, rng or blk without packed rings, indirect
@@ -37,7 +37,8 @@ def test_every_case_names_what_it_proves():
 
 
 def test_cases_come_in_the_order_of_their_modules():
-    order = [MODULES.index(entry.name.partition(".")[0]) for entry in cases("blk")]
+    listed = [*cases("blk"), *cases("blk", profile="queues")]
+    order = [MODULES.index(entry.name.partition(".")[0]) for entry in listed]
     assert order == sorted(order)
     assert set(order) == set(range(len(MODULES))) - {MODULES.index("rng")}
 

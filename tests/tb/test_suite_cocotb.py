@@ -10,7 +10,7 @@ from virtio_sim.hdl import generate
 from virtio_sim.runner import Outcome, run
 
 DESIGNS = [Configuration(device, width) for device in ("rng", "blk") for width in WIDTHS]
-DESIGNS.append(Configuration("blk", 64, read_only=True))
+DESIGNS += [Configuration("blk", 64, read_only=True), Configuration("blk", 128, queues=3)]
 STALLS = (0.0, 0.5)
 
 
@@ -28,9 +28,8 @@ def outcome(configuration: Configuration, stall: float) -> Outcome:
 
 def listed():
     for configuration in DESIGNS:
-        profile = "read_only" if configuration.read_only else "default"
         for stall in STALLS:
-            for entry in cases(configuration.device, profile=profile, backend="cocotb"):
+            for entry in cases(configuration.device, profile=configuration.profile, backend="cocotb"):
                 yield pytest.param(
                     configuration,
                     stall,

@@ -23,7 +23,7 @@ def with_queue(queue: type[SplitQueue]) -> type[ReferenceDevice]:
     class Broken(ReferenceDevice):
         def _reset(self):
             super()._reset()
-            self.queues = [queue(self.queue_size)]
+            self.queues = [queue(self.queue_size) for _ in self.queues]
 
     return Broken
 
@@ -256,6 +256,79 @@ class FlrKeepsTheFunction(PciFunction):
         self.registers.function_reset()
 
 
+class UsesOneVectorForAllQueues(PciFunction):
+    def raise_vector(self, vector):
+        super().raise_vector(min(vector, 1))
+
+
+class UnmasksTogether(PciFunction):
+    def bar_write(self, bar, offset, size, value):
+        super().bar_write(bar, offset, size, value)
+        if bar == layout.MSIX_BAR and offset % 16 == 12:
+            for entry in range(12, len(self._table), 16):
+                self._table[entry] = value & 1
+
+
+class KicksByData(ReferenceDevice):
+    def write(self, offset, enable, value):
+        kicked = layout.NOTIFY_OFFSET + 4 * (value & 0xFF)
+        super().write(kicked if offset >= layout.NOTIFY_OFFSET else offset, enable, value)
+
+
+class RemembersOneKick(ReferenceDevice):
+    def write(self, offset, enable, value):
+        if offset >= layout.NOTIFY_OFFSET:
+            self._kicked.clear()
+        super().write(offset, enable, value)
+
+
+class BlamesTheFirstQueue(ReferenceDevice):
+    def _needs_reset(self, queue, error):
+        super()._needs_reset(0, error)
+
+
+class FirstQueueDecidesOnInterrupts(ReferenceDevice):
+    def _serve(self, number, chain):
+        queue = self.queues[number]
+        queue.wants_interrupt = lambda dma: SplitQueue.wants_interrupt(self.queues[0], dma)
+        yield from super()._serve(number, chain)
+
+
+class WorksOnDisabledQueues(ReferenceDevice):
+    def _next_work(self):
+        return self._guarded(min(self._kicked), None) if self._kicked else super()._next_work()
+
+
+class OneSizeForAllQueues(ReferenceDevice):
+    def _set_queue(self, name, value):
+        super()._set_queue(name, value)
+        for queue in self.queues:
+            queue.size = self.queues[self.queue_select].size
+
+
+class OneSetOfRegisters(ReferenceDevice):
+    queue_select = property(lambda self: 0, lambda self, value: None)
+
+
+class MixesUpTheQueues(ReferenceDevice):
+    def complete(self, queue, chain, data):
+        enabled = [other for other in self.queues if other.enabled]
+        yield from super().complete(self._rng.choice(enabled), chain, data)
+
+
+class ResetsTheFirstQueueOnly(ReferenceDevice):
+    def _reset(self):
+        others = getattr(self, "queues", [])[1:]
+        super()._reset()
+        self.queues[1 : 1 + len(others)] = others
+
+
+class CountsNoQueues(Blk):
+    def config(self):
+        content = super().config()
+        return content[:34] + bytes(2) + content[36:]
+
+
 class IgnoresReadOnly(Blk):
     def write(self, sector, payload):
         self.read_only = False
@@ -369,6 +442,27 @@ MUTANTS = [
     ("blk", {"blk": EverythingSucceeds}, "blk.a_fault_of_the_disk_is_an_error"),
     ("blk", {"disk": NeverFlushes}, "blk.a_flush_makes_writes_durable"),
     ("blk", {"disk": NeverFlushes}, "blk.without_flush_every_write_is_durable"),
+    *(
+        ("blk", {"queues": 3} | broken, f"queues.{name}")
+        for broken, name in (
+            ({"blk": CountsNoQueues}, "the_number_of_queues_is_told"),
+            ({"device": with_function(UsesOneVectorForAllQueues)}, "each_queue_works_alone"),
+            ({"device": with_function(UsesOneVectorForAllQueues)}, "all_queues_work_at_once"),
+            ({"device": with_function(UsesOneVectorForAllQueues)}, "any_queue_can_use_any_vector_or_none"),
+            ({"device": with_function(UnmasksTogether)}, "a_mask_concerns_one_queue"),
+            ({"device": MixesUpTheQueues}, "all_queues_work_at_once"),
+            ({"device": RemembersOneKick}, "kicks_of_all_queues_in_one_go_are_all_heard"),
+            ({"device": KicksByData}, "the_address_says_which_queue_is_kicked"),
+            ({"device": WorksOnDisabledQueues}, "a_queue_left_disabled_among_others_is_left_alone"),
+            ({"device": OneSizeForAllQueues}, "queues_have_sizes_of_their_own"),
+            ({"device": BlamesTheFirstQueue}, "a_broken_ring_is_named_and_harms_no_other_queue"),
+            ({"device": FirstQueueDecidesOnInterrupts}, "no_interrupt_concerns_one_queue"),
+            ({"device": IsrStays}, "without_msix_the_isr_tells_of_every_queue"),
+            ({"device": OneSetOfRegisters}, "registers_belong_to_the_selected_queue"),
+            ({"device": ResetsTheFirstQueueOnly}, "registers_belong_to_the_selected_queue"),
+            ({"device": GoesOnAfterReset}, "a_reset_ends_the_work_of_all_queues"),
+        )
+    ),
     ("rng", {"rng": NeedsNoTests}, "rng.a_stuck_source_gives_nothing"),
     ("rng", {"rng": NeedsNoTests}, "rng.a_biased_source_gives_nothing"),
     ("rng", {"rng": RepeatsItself}, "rng.bytes_are_those_of_the_noise_source"),
@@ -383,7 +477,7 @@ def names(value: object) -> str:
 @pytest.mark.parametrize(("device", "broken", "name"), MUTANTS, ids=names)
 def test_a_broken_device_is_found(device, broken, name):
     """With one of a few seeds: some mistakes show only in some orders of events."""
-    profile = "read_only" if broken.get("read_only") else "default"
+    profile = next((name for name in ("read_only", "queues") if name in broken), "default")
     (entry,) = [entry for entry in cases(device, profile=profile) if entry.name == name]
     for seed in SEEDS:
         try:
