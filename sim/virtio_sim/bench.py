@@ -32,6 +32,8 @@ async def bring_up(
         queues=configuration.queues,
         seed=seed,
         checkers=[host.checker],
+        link=host.link,
+        completion_timeout_ns=configuration.completion_timeout * PERIOD_NS,
     )
     if configuration.device == "rng":
         EntropyPort(dut, clk=dut.clk, entropy=bench.entropy, stall=stall, seed=seed)

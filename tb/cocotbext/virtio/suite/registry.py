@@ -17,15 +17,20 @@ from virtio_spec.virtio import DeviceType
 from ..driver import VirtioDevice, probe
 from ..host import Host
 from ..transport import Modern
+from .link import RawLink
 
 __all__ = ["Bench", "Case", "CaseFailure", "Checker", "case", "cases", "run_case"]
 
 #: Modules of this package that hold cases, in the order in which they run.
-MODULES = ("pci", "common", "msix", "split", "rng", "blk", "queues")
+MODULES = ("pci", "bus", "common", "msix", "split", "dma", "rng", "blk", "queues")
 
 
 #: Virtio device ids by their short names.
 TYPES = {"rng": DeviceType.ENTROPY, "blk": DeviceType.BLOCK}
+
+
+#: What cases may need that not every backend has: ``"link"``, raw packets.
+ABILITIES = {"model": frozenset[str](), "cocotb": frozenset({"link"})}
 
 
 class CaseFailure(AssertionError):
@@ -64,6 +69,10 @@ class Bench:
         For everything random.
     checkers
         Watch the device; looked at after every case.
+    link
+        Raw packets, where the backend has them.
+    completion_timeout_ns
+        After which the device gives up a read, for cases that need ``link``.
     """
 
     host: Host
@@ -77,6 +86,8 @@ class Bench:
     queues: int = 1
     seed: int = 0
     checkers: list[Checker] = field(default_factory=list)
+    link: RawLink | None = None
+    completion_timeout_ns: int = 0
     rng: random.Random = field(init=False)
     _transport: Modern | None = field(init=False, default=None)
 
@@ -117,6 +128,8 @@ class Case:
         one with several queues.
     backends
         Where it runs; empty for everywhere.
+    needs
+        What a backend must have of :data:`ABILITIES`.
     """
 
     name: str
@@ -126,6 +139,7 @@ class Case:
     traps: tuple[int, ...]
     profile: str
     backends: tuple[str, ...]
+    needs: tuple[str, ...] = ()
 
 
 _registered: dict[str, Case] = {}
@@ -138,6 +152,7 @@ def case(
     traps: Sequence[int] = (),
     profile: str = "default",
     backends: Sequence[str] = (),
+    needs: Sequence[str] = (),
 ) -> Callable[[Callable[[Bench], Awaitable[None]]], Callable[[Bench], Awaitable[None]]]:
     """Put a coroutine function on the test list; see :class:`Case`."""
 
@@ -146,7 +161,14 @@ def case(
         if name in _registered:
             raise ValueError(f"there are two cases {name!r}")
         _registered[name] = Case(
-            name, run, tuple(devices), tuple(proves), tuple(traps), profile, tuple(backends)
+            name,
+            run,
+            tuple(devices),
+            tuple(proves),
+            tuple(traps),
+            profile,
+            tuple(backends),
+            tuple(needs),
         )
         return run
 
@@ -163,6 +185,7 @@ def cases(device: str, *, profile: str = "default", backend: str | None = None) 
         if device in entry.devices
         and entry.profile == profile
         and (backend is None or not entry.backends or backend in entry.backends)
+        and (backend is None or ABILITIES[backend].issuperset(entry.needs))
     ]
 
 
@@ -190,5 +213,7 @@ async def run_case(entry: Case, bench: Bench) -> None:
 
 async def _quiesce(bench: Bench) -> None:
     """Reset the device; what the driver had allocated and exposed is taken back only then."""
+    if bench.link is not None:
+        bench.link.forget()
     await (await bench.probe()).reset()
     bench.host.memory.forget()
