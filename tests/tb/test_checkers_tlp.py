@@ -317,6 +317,25 @@ def test_a_completion_longer_than_max_payload_is_found(scene):
     assert "longer than Max_Payload_Size" in scene.findings()[0]
 
 
+OTHER_REQUESTS = {
+    "locked read of 64 bytes": (memory_read(BAR, 16, locked=True, tag=9, requester=HOST), 64),
+    "FetchAdd of 32 bits": (atomic(0b01100, BAR, [1], tag=9, requester=HOST), 4),
+    "Swap of 64 bits": (atomic(0b01101, BAR, [1, 2], tag=9, requester=HOST), 8),
+    "CAS of 128 bits": (atomic(0b01110, BAR, range(8), tag=9, requester=HOST), 16),
+    "I/O write": (io(0x80, 5, tag=9, requester=HOST), 4),
+}
+
+
+@pytest.mark.parametrize(("request_", "count"), OTHER_REQUESTS.values(), ids=OTHER_REQUESTS.keys())
+def test_every_kind_of_request_has_its_byte_count(scene, request_, count):
+    locked = request_[0] >> 24 & 0x1F == 1
+    for byte_count in (count, count - 1):
+        scene.host(request_)
+        scene.device(completion(status=1, byte_count=byte_count, locked=locked, **ANSWER))
+    (finding,) = scene.findings()
+    assert f"byte count should be {count}" in finding
+
+
 def test_data_in_answer_to_a_write_is_found(scene):
     scene.host(config(1, 0, tag=9, requester=HOST, target=DEVICE))
     scene.device(completion([1], **ANSWER))

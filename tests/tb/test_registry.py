@@ -61,6 +61,14 @@ def test_a_backend_gets_only_its_cases():
     assert for_model <= {entry.name for entry in cases("rng")}
 
 
+def test_cases_that_need_raw_packets_run_only_where_they_are():
+    needing = {name for name, entry in EVERY.items() if "link" in entry.needs}
+    assert {name.partition(".")[0] for name in needing} == {"bus", "dma"}
+    for device in ("rng", "blk"):
+        assert not needing & {entry.name for entry in cases(device, backend="model")}
+        assert needing & {entry.name for entry in cases(device, backend="cocotb")}
+
+
 def test_a_violation_fails_a_case_that_ran_through():
     async def careless(bench):
         bench.host.memory.check(0x4000, 4, write=True)

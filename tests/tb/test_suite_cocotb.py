@@ -1,5 +1,6 @@
 """Every case of the test list on the gateware, below a root complex: one simulator run per design."""
 
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -11,6 +12,9 @@ from virtio_sim.runner import Outcome, run
 
 DESIGNS = [Configuration(device, width) for device in ("rng", "blk") for width in WIDTHS]
 DESIGNS += [Configuration("blk", 64, read_only=True), Configuration("blk", 128, queues=3)]
+# In cycles: far beyond what the host here takes for an answer, and short enough to wait for.
+COMPLETION_TIMEOUT = 5_000
+DESIGNS = [replace(design, completion_timeout=COMPLETION_TIMEOUT) for design in DESIGNS]
 STALLS = (0.0, 0.5)
 
 
