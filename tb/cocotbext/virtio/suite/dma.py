@@ -4,144 +4,44 @@ Only for backends with raw packets. Reads are told apart by where they read: ava
 table, or the readable buffers of a block device's request.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from virtio_spec import wire
 from virtio_spec.blk import SECTOR_BYTES, BlkReqHeader, BlkReqType
 from virtio_spec.layout import Cause
-from virtio_spec.pci import Command, ConfigOffset, Status
+from virtio_spec.pci import Capability, Command, ConfigOffset, Status
 from virtio_spec.pci import DeviceStatus as ErrorBit
-from virtio_spec.split import AvailHeader
-from virtio_spec.tlp import CompletionStatus, Fmt
+from virtio_spec.tlp import CompletionStatus
 from virtio_spec.virtio import DeviceStatus
-from virtio_spec.wire import field_offset
 
 from ..devices.blk import VirtioBlk
-from ..driver import Request, VirtioDevice
 from .errors import ErrorBits
+from .faults import (
+    Change,
+    Fault,
+    places,
+    poisoned,
+    sources,
+    stray,
+    too_long,
+    with_status,
+    without_data,
+    wrong_byte_count,
+    wrong_lower_address,
+)
 from .helpers import QUIET_NS, exercise, quiet, same
 from .link import Read
-from .packets import POISONED, raw_link
+from .packets import raw_link
 from .registry import Bench, case
 
 __all__: list[str] = []
 
 LINK, BLK = ("link",), ("blk",)
 BROKEN = ("STATUS-DEV-02", "STATUS-DEV-03", "RESET-DEV-02")
-#: Tag of no read: above those of every design of this project's test benches.
-STRAY_TAG = 0xFF
 
-#: A completion, to what the device gets instead of it.
-Change = Callable[[list[int]], list[int]]
-
-
-def with_status(status: int) -> Change:
-    """A completion without data."""
-
-    def change(packet: list[int]) -> list[int]:
-        head = packet[0] & ~(Fmt.DATA_3DW << 29 | 0x3FF)
-        return [head, packet[1] & ~(7 << 13) | status << 13, packet[2]]
-
-    return change
-
-
-def poisoned(packet: list[int]) -> list[int]:
-    """The same, poisoned."""
-    return [packet[0] | POISONED, *packet[1:]]
-
-
-def wrong_byte_count(packet: list[int]) -> list[int]:
-    """Four bytes more are said to follow than were asked for."""
-    return [packet[0], packet[1] & ~0xFFF | (packet[1] + 4) & 0xFFF, *packet[2:]]
-
-
-def stray(packet: list[int]) -> list[int]:
-    """The same for another tag."""
-    return [*packet[:2], packet[2] & ~0xFF00 | STRAY_TAG << 8, *packet[3:]]
-
-
-class Fault:
-    """Spoils the answer to the first read that touches a place: its first completion is changed.
-
-    Parameters
-    ----------
-    bench
-        Has raw packets.
-    address, length
-        The place.
-    change
-        What becomes of the first completion; ``None`` for nothing.
-    ends
-        The device gets no more completions of that read.
-    lost
-        To the device the read is incomplete then, for good.
-
-    Attributes
-    ----------
-    read
-        The spoilt one.
-    kept
-        The host's completions of it that the device did not get.
-    """
-
-    def __init__(
-        self,
-        bench: Bench,
-        address: int,
-        length: int,
-        change: Change | None,
-        *,
-        ends: bool = True,
-        lost: bool = False,
-    ):
-        self._link, self._change, self._ends, self._lost = raw_link(bench), change, ends, lost
-        self._address, self._end = address, address + length
-        self.read: Read | None = None
-        self.kept: list[list[int]] = []
-        self._link.tamper = self
-
-    def __call__(self, read: Read, packet: list[int]) -> Sequence[list[int]]:
-        """A :data:`.link.Tamper`."""
-        if self.read is None and read.address < self._end and self._address < read.address + read.length:
-            self.read = read
-            if self._lost:
-                self._link.lost(read)
-            if self._change is not None:
-                return [self._change(packet)]
-        elif read is not self.read or not self._ends:
-            return [packet]
-        self.kept.append(packet)
-        return []
-
-
-def sources(bench: Bench, device: VirtioDevice) -> tuple[Request, dict[str, tuple[int, int]]]:
-    """A prepared request, and what is read for it: address and length by name."""
-    queue = device.queues[0]
-    if bench.device == "rng":
-        request = device.prepare(0, [], [8, 9])
-    else:
-        header = wire.pack(BlkReqHeader, type=BlkReqType.OUT, sector=0)
-        request = device.prepare(0, [header, bench.rng.randbytes(SECTOR_BYTES)], [1])
-    index = field_offset(AvailHeader, "idx")
-    places = {
-        "available index": (queue.avail.address + index, 2),
-        "available ring": (queue.avail.address + 4, 2 * queue.size),
-        "descriptors": (queue.desc.address, 16 * queue.size),
-    }
-    if request.readable:
-        places |= {
-            "request header": (request.readable[0].address, request.readable[0].size),
-            "data": (request.readable[1].address, request.readable[1].size),
-        }
-    return request, places
-
-
-def places(bench: Bench) -> Iterator[str]:
-    """Names of what :func:`sources` gives."""
-    yield from ("available index", "available ring", "descriptors")
-    if bench.device == "blk":
-        yield from ("request header", "data")
+DEVICE_CONTROL_2 = 0x28  # offset in the PCI Express capability
+COMPLETION_TIMEOUT_DISABLE = 1 << 4
 
 
 async def broken_by(
@@ -149,13 +49,15 @@ async def broken_by(
     change: Change | None,
     device_status: tuple[ErrorBit, ...],
     status: Status,
+    *,
+    only: str | None = None,
     **options: Any,
 ) -> None:
     """Spoil the read of each place in turn, expect DEVICE_NEEDS_RESET and the error bits, and start anew.
 
-    ``device_status`` are the outcomes that the standard allows.
+    With ``only``, of that place. ``device_status`` are the outcomes that the standard allows.
     """
-    for place in places(bench):
+    for place in places(bench) if only is None else (only,):
         device, errors = await bench.start(queue_size=8), await ErrorBits.clean(bench)
         queue, before = device.queues[0], bench.host.interrupts(0)
         _, where = sources(bench, device)
@@ -230,6 +132,77 @@ async def a_completion_with_a_wrong_byte_count_breaks_the_device(bench: Bench) -
 
 
 @case(needs=LINK, proves=BROKEN)
+async def completions_that_do_not_fit_break_the_device(bench: Bench) -> None:
+    allowed = ErrorBit.CORRECTABLE_ERROR, ErrorBit.FATAL_ERROR
+    for change in (wrong_lower_address, without_data, too_long):
+        place = bench.rng.choice(list(places(bench)))
+        await broken_by(bench, change, allowed, Status(0), only=place, lost=True)
+
+
+@case(devices=BLK, needs=LINK, proves=BROKEN)
+async def a_read_that_fails_halfway_is_a_failed_read(bench: Bench) -> None:
+    """The first completions are good; nothing of the data reaches the disk."""
+    for change, bits in ((1, Status.RECEIVED_MASTER_ABORT), (4, Status.RECEIVED_TARGET_ABORT)):
+        device, errors = await bench.start(queue_size=8), await ErrorBits.clean(bench)
+        before, disk = bench.host.interrupts(0), bytes(bench.disk.data)
+        request, where = sources(bench, device)
+        start, length = where["data"]
+        spoil, seen = with_status(change), list[Read]()
+
+        def tamper(
+            read: Read, packet: list[int], start: int = start, length: int = length, spoil: Change = spoil,
+            seen: list[Read] = seen,
+        ) -> Sequence[list[int]]:  # fmt: skip
+            inside = start <= read.address < start + length and read.length > 128
+            last = (packet[1] & 0xFFF) <= 4 * (packet[0] & 0x3FF)
+            if not inside or not last:
+                return [packet]
+            seen.append(read)
+            return [spoil(packet)]
+
+        raw_link(bench).tamper = tamper
+        await device.kick()
+        await device.wait_interrupt(0, before)
+        same(bool(seen), True, "whether a read was cut into several completions")
+        same(Cause((await device.diagnostics()).cause), Cause.DMA_ERROR, "cause")
+        same(await errors.read(), (0, bits), "the error bits")
+        await quiet(bench, device)
+        same(bytes(bench.disk.data) == disk, True, "whether the disk is unchanged")
+        raw_link(bench).tamper = None
+        await device.start()
+        await exercise(bench, device)
+
+
+@case(needs=LINK, proves=("STATUS-DEV-02", "SPLIT-DEV-16"))
+async def forged_completions_answer_nothing(bench: Bench) -> None:
+    """With the tag of a read under way, but for another function, of ten bits, or locked."""
+    link, device, errors = raw_link(bench), await bench.start(queue_size=8), await ErrorBits.clean(bench)
+    forged: list[int] = []
+
+    def tamper(read: Read, packet: list[int]) -> Sequence[list[int]]:
+        wrong = [*packet[:3], *(~dword & 0xFFFF_FFFF for dword in packet[3:])]
+        fakes = [
+            [*wrong[:2], wrong[2] ^ 1 << 16, *wrong[3:]],
+            [*wrong[:2], wrong[2] ^ 1 << 24, *wrong[3:]],
+            [wrong[0] | 1 << 19, *wrong[1:]],
+            [wrong[0] | 1 << 23, *wrong[1:]],
+            [wrong[0] | 1 << 24, *wrong[1:]],
+        ]
+        forged.append(len(fakes))
+        return [*fakes, packet]
+
+    link.tamper = tamper
+    for _ in range(2):
+        await exercise(bench, device)
+        await bench.host.sleep(QUIET_NS)
+    link.tamper = None
+    same(len(forged) > 3, True, "whether there were reads")
+    await errors.expect(ErrorBit.CORRECTABLE_ERROR, "forged completions")
+    same(await device.transport.status() & DeviceStatus.DEVICE_NEEDS_RESET, 0, "DEVICE_NEEDS_RESET")
+    await exercise(bench, device)
+
+
+@case(needs=LINK, proves=BROKEN)
 async def a_read_without_an_answer_times_out(bench: Bench) -> None:
     await broken_by(bench, None, (ErrorBit.NON_FATAL_ERROR,), Status(0), lost=True)
 
@@ -258,6 +231,49 @@ async def an_answer_after_the_time_out_does_no_harm(bench: Bench) -> None:
         await link.send(*fault.kept)
         await errors.expect(ErrorBit.CORRECTABLE_ERROR, f"a late answer for the {place}")
         await exercise(bench, device)
+
+
+@case(needs=LINK, proves=("PCI-ID-DEV-01", "RESET-DEV-01"), traps=(7,))
+async def the_time_out_can_be_switched_off(bench: Bench) -> None:
+    """Then a read waits for ever, but a reset does not.  [PCIe base 5.0 §7.5.3.16]"""
+    device = await bench.start(queue_size=8)
+    position = device.transport.capability(Capability.PCI_EXPRESS) + DEVICE_CONTROL_2
+    control = await bench.host.config_read(position, 2)
+    await bench.host.config_write(position, 2, control | COMPLETION_TIMEOUT_DISABLE)
+    try:
+        errors = await ErrorBits.clean(bench)
+        _, where = sources(bench, device)
+        fault = Fault(bench, *where["descriptors"], None, lost=True)
+        await device.kick()
+        await bench.host.sleep(2 * bench.completion_timeout_ns)
+        same(fault.read is not None, True, "whether there was a read")
+        await errors.expect(ErrorBit(0), "a long wait without a time-out")
+        same(await device.transport.status() & DeviceStatus.DEVICE_NEEDS_RESET, 0, "DEVICE_NEEDS_RESET")
+        await device.reset()
+    finally:
+        await bench.host.config_write(position, 2, control)
+    bench.host.memory.forget()
+    await device.start()
+    await exercise(bench, device)
+
+
+@case(needs=LINK, proves=("RESET-DEV-01", "RESET-DEV-02", "PCI-CC-DEV-07"), traps=(6, 7))
+async def a_reset_ends_although_reads_are_not_answered(bench: Bench) -> None:
+    """By writing the status and by FLR; memory is the driver's again once it has ended."""
+    for place in places(bench):
+        for flr in (False, True):
+            device = await bench.start(queue_size=8)
+            _, where = sources(bench, device)
+            fault = Fault(bench, *where[place], None, lost=True)
+            await device.kick()
+            await bench.host.sleep(QUIET_NS)
+            same(fault.read is not None, True, f"whether there was a read of the {place}")
+            await (device.function_level_reset() if flr else device.reset())
+            bench.host.memory.forget()
+            await bench.host.sleep(QUIET_NS)
+            same(await device.transport.status(), 0, f"status after a reset with the {place} outstanding")
+            await device.start()
+            await exercise(bench, device)
 
 
 @case(needs=LINK, proves=("STATUS-DEV-02", "SPLIT-DEV-16"))

@@ -84,17 +84,19 @@ class Injector:
         *,
         kind: TlpType = TlpType.CONFIG_0,
         function: int = 0,
+        number: int | None = None,
         length: int = 1,
+        first_be: int = 0xF,
         last_be: int = 0,
         bits: int = 0,
     ) -> list[int]:
-        """CfgRd, or with a ``value`` CfgWr, of a dword."""
+        """CfgRd, or with a ``value`` CfgWr, of a dword; ``number`` is bus, device and function 0."""
         payload = [] if value is None else [value] * length
         fmt = Fmt.DATA_3DW if payload else Fmt.HEADER_3DW
         return [
             (fmt << 29 | kind << 24 | length) ^ bits,
-            self._identity(last_be << 4 | 0xF),
-            (self.link.function_id | function) << 16 | offset,
+            self._identity(last_be << 4 | first_be),
+            ((self.link.function_id if number is None else number) | function) << 16 | offset,
             *payload,
         ]
 

@@ -22,7 +22,7 @@ from .link import RawLink
 __all__ = ["Bench", "Case", "CaseFailure", "Checker", "case", "cases", "run_case"]
 
 #: Modules of this package that hold cases, in the order in which they run.
-MODULES = ("pci", "bus", "common", "msix", "split", "dma", "rng", "blk", "queues")
+MODULES = ("pci", "bus", "malformed", "common", "msix", "split", "dma", "rng", "blk", "queues")
 
 
 #: Virtio device ids by their short names.
