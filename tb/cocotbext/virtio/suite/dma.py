@@ -44,6 +44,15 @@ DEVICE_CONTROL_2 = 0x28  # offset in the PCI Express capability
 COMPLETION_TIMEOUT_DISABLE = 1 << 4
 
 
+async def reached(bench: Bench, fault: Fault) -> None:
+    """Until the device has read what is to be spoilt; tags lost earlier may hold it up for two time-outs."""
+    end = bench.host.now_ns() + 2 * bench.completion_timeout_ns + 10 * QUIET_NS
+    while fault.read is None:
+        if bench.host.now_ns() > end:
+            raise AssertionError("the device did not read what was to be spoilt")
+        await bench.host.sleep(QUIET_NS)
+
+
 async def broken_by(
     bench: Bench,
     change: Change | None,
@@ -245,8 +254,8 @@ async def the_time_out_can_be_switched_off(bench: Bench) -> None:
         _, where = sources(bench, device)
         fault = Fault(bench, *where["descriptors"], None, lost=True)
         await device.kick()
+        await reached(bench, fault)
         await bench.host.sleep(2 * bench.completion_timeout_ns)
-        same(fault.read is not None, True, "whether there was a read")
         await errors.expect(ErrorBit(0), "a long wait without a time-out")
         same(await device.transport.status() & DeviceStatus.DEVICE_NEEDS_RESET, 0, "DEVICE_NEEDS_RESET")
         await device.reset()
@@ -266,8 +275,7 @@ async def a_reset_ends_although_reads_are_not_answered(bench: Bench) -> None:
             _, where = sources(bench, device)
             fault = Fault(bench, *where[place], None, lost=True)
             await device.kick()
-            await bench.host.sleep(QUIET_NS)
-            same(fault.read is not None, True, f"whether there was a read of the {place}")
+            await reached(bench, fault)
             await (device.function_level_reset() if flr else device.reset())
             bench.host.memory.forget()
             await bench.host.sleep(QUIET_NS)
