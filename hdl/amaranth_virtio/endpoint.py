@@ -64,6 +64,9 @@ class Endpoint(wiring.Component):
         Longest read request for data in bytes, whatever Max_Read_Request_Size allows above it.
     completion_timeout : :class:`int`
         In cycles; 12,500,000 are 50 ms at 250 MHz.
+    link_speed, link_width : :class:`int`
+        What the link registers say: 1 to 5 (2.5 to 32 GT/s), and the number of lanes; by default as many
+        as the data path carries in Gen3 at 250 MHz.
 
     Members
     -------
@@ -85,6 +88,8 @@ class Endpoint(wiring.Component):
         max_payload: int = 256,
         max_read: int = 512,
         completion_timeout: int = 12_500_000,
+        link_speed: int = 3,
+        link_width: int | None = None,
     ):
         self.device = device
         self.width = device.width
@@ -94,11 +99,13 @@ class Endpoint(wiring.Component):
         self.max_payload = max_payload
         self.max_read = max_read
         self.completion_timeout = completion_timeout
+        self.link_speed = link_speed
+        self.link_width = link_width or self.width // 32
         super().__init__(
             {"rx": In(RawSignature(self.width)), "tx": Out(RawSignature(self.width)), **device.backend}
         )
 
-    def elaborate(self, platform: Any) -> Module:  # noqa: D102
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         table = self.device.table
         # One for each queue and one for configuration changes; where they do not suffice, queues share.
@@ -110,6 +117,8 @@ class Endpoint(wiring.Component):
             vectors=vectors,
             max_payload=self.max_payload,
             writers=2,
+            link_speed=self.link_speed,
+            link_width=self.link_width,
         )
         m.submodules.core = core = DeviceCore(table=table, queue_size=self.queue_size, vectors=vectors)
         m.submodules.transport = transport = ModernTransport(queues=table.queues)

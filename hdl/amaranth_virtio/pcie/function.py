@@ -44,6 +44,8 @@ class Function(wiring.Component):
         Max_Payload_Size Supported in bytes, 128 to 512.
     writers
         Number of sources of memory writes.
+    link_speed, link_width
+        What the link registers say: 1 to 5 (2.5 to 32 GT/s); lanes.
 
     Members
     -------
@@ -75,12 +77,24 @@ class Function(wiring.Component):
         FLR: high until done.
     """
 
-    def __init__(self, *, width: int, identity: Identity, vectors: int, max_payload: int, writers: int):
+    def __init__(
+        self,
+        *,
+        width: int,
+        identity: Identity,
+        vectors: int,
+        max_payload: int,
+        writers: int,
+        link_speed: int,
+        link_width: int,
+    ):
         self.width = width
         self.identity = identity
         self.vectors = vectors
         self.max_payload = max_payload
         self.writers = writers
+        self.link_speed = link_speed
+        self.link_width = link_width
         super().__init__(
             {
                 "rx": In(RawSignature(width)),
@@ -107,7 +121,7 @@ class Function(wiring.Component):
             }
         )
 
-    def elaborate(self, platform: Any) -> Module:  # noqa: D102
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.submodules.receiver = receiver = RawReceiver(width=self.width, max_payload=self.max_payload)
         m.submodules.transmitter = transmitter = RawTransmitter(width=self.width)
@@ -115,7 +129,11 @@ class Function(wiring.Component):
         m.submodules.posted = posted = PostedWriter(width=self.width, bars=VIRTIO_BARS)
         m.submodules.non_posted = non_posted = NonPosted(width=self.width, bars=VIRTIO_BARS)
         m.submodules.config = config = ConfigSpace(
-            identity=self.identity, vectors=self.vectors, max_payload=self.max_payload
+            identity=self.identity,
+            vectors=self.vectors,
+            max_payload=self.max_payload,
+            link_speed=self.link_speed,
+            link_width=self.link_width,
         )
         connect(m, flipped(self.rx), receiver.i)
         connect(m, receiver.o, router.i)
