@@ -100,7 +100,7 @@ class Endpoint(wiring.Component):
         self.max_read = max_read
         self.completion_timeout = completion_timeout
         self.link_speed = link_speed
-        self.link_width = link_width or self.width // 32
+        self.link_width = self.width // 32 if link_width is None else link_width
         super().__init__(
             {"rx": In(RawSignature(self.width)), "tx": Out(RawSignature(self.width)), **device.backend}
         )
