@@ -202,6 +202,7 @@ async def packets(dut, name: str) -> None:
     message_text = ""
     try:
         await with_timeout(CASES[name](bench, host), 5, "ms")
+        await host.sleep(1_000)  # the link comes to rest; the next case starts with a reset
         host.checker.finish()
         found = [text for checker in bench.checkers for text in checker.findings]
         found += map(str, host.memory.violations)
