@@ -58,8 +58,8 @@ class AvailFetcher(wiring.Component):
     """
 
     def __init__(self, *, width: int, queues: int):
-        self._width = check_width(width)
-        self._queues = check_queues(queues)
+        self.width = check_width(width)
+        self.queues = check_queues(queues)
         # Ring index of the next entry to fetch, by queue. Within reach of simulations, which would
         # else need 65536 chains to see it wrap.
         self.next_avail = Memory(shape=unsigned(16), depth=queues, init=[])
@@ -76,16 +76,6 @@ class AvailFetcher(wiring.Component):
                 "error": Out(stream.Signature(ErrorReport, always_ready=True)),
             }
         )
-
-    @property
-    def width(self) -> int:
-        """Width of ``data`` in bits."""
-        return self._width
-
-    @property
-    def queues(self) -> int:
-        """Number of virtqueues."""
-        return self._queues
 
     def elaborate(self, platform: Any) -> Module:
         """Build the FSM that serves one queue after another."""

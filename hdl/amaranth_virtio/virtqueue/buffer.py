@@ -32,19 +32,9 @@ class StreamBuffer(wiring.Component):
     def __init__(self, *, shape: Any, depth: int):
         if not isinstance(depth, int) or depth < 1:
             raise ValueError(f"Depth must be a positive integer, not {depth!r}")
-        self._shape = shape
-        self._depth = depth
+        self.shape = shape
+        self.depth = depth
         super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
-
-    @property
-    def shape(self) -> Any:
-        """Shape of the payload."""
-        return self._shape
-
-    @property
-    def depth(self) -> int:
-        """Number of payloads."""
-        return self._depth
 
     def elaborate(self, platform: Any) -> Module:
         """Put a FIFO of one more than ``depth`` between the streams."""

@@ -60,7 +60,7 @@ class DescriptorFetcher(wiring.Component):
     """
 
     def __init__(self, *, width: int):
-        self._width = check_width(width)
+        self.width = check_width(width)
         super().__init__(
             {
                 "head": In(stream.Signature(Head)),
@@ -76,11 +76,6 @@ class DescriptorFetcher(wiring.Component):
                 "error": Out(stream.Signature(ErrorReport, always_ready=True)),
             }
         )
-
-    @property
-    def width(self) -> int:
-        """Width of ``data`` in bits."""
-        return self._width
 
     def elaborate(self, platform: Any) -> Module:
         """Build the FSM that walks one chain after another."""

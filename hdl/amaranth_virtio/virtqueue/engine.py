@@ -70,11 +70,11 @@ class Engine(wiring.Component):
     def __init__(
         self, *, width: int, queues: int, queue_size: int = 128, slots: int = 4, max_payload: int = 256
     ):
-        self._width = check_width(width)
-        self._queues = check_queues(queues)
-        self._queue_size = check_queue_size(queue_size)
-        self._slots = check_slots(slots)
-        self._max_payload = max_payload
+        self.width = check_width(width)
+        self.queues = check_queues(queues)
+        self.queue_size = check_queue_size(queue_size)
+        self.slots = check_slots(slots)
+        self.max_payload = max_payload
         channels = {"avail": NO_CONTEXT, "descriptor": NO_CONTEXT, "flags": QUEUE, "data": ChainContext}
         members: dict[str, Any] = {}
         for name, context in channels.items():
@@ -98,31 +98,6 @@ class Engine(wiring.Component):
                 "error": Out(stream.Signature(ErrorReport, always_ready=True)),
             }
         )
-
-    @property
-    def width(self) -> int:
-        """Width of all streams in bits."""
-        return self._width
-
-    @property
-    def queues(self) -> int:
-        """Number of virtqueues."""
-        return self._queues
-
-    @property
-    def queue_size(self) -> int:
-        """Largest queue size."""
-        return self._queue_size
-
-    @property
-    def slots(self) -> int:
-        """Chains in flight."""
-        return self._slots
-
-    @property
-    def max_payload(self) -> int:
-        """Most bytes of a write."""
-        return self._max_payload
 
     def elaborate(self, platform: Any) -> Module:
         """Put rings, packer and writers together."""

@@ -40,13 +40,8 @@ class KickQueue(wiring.Component):
     queue: Out(stream.Signature(QUEUE))
 
     def __init__(self, *, queues: int):
-        self._queues = check_queues(queues)
+        self.queues = check_queues(queues)
         super().__init__()
-
-    @property
-    def queues(self) -> int:
-        """Number of virtqueues."""
-        return self._queues
 
     def elaborate(self, platform: Any) -> Module:
         """Build the line and the bits that say who stands in it."""

@@ -38,7 +38,7 @@ class ErrorFilter(wiring.Component):
     """
 
     def __init__(self, *, sources: int):
-        self._sources = sources
+        self.sources = sources
         super().__init__(
             {
                 "reports": In(stream.Signature(ErrorReport, always_ready=True)).array(sources),
@@ -48,11 +48,6 @@ class ErrorFilter(wiring.Component):
                 "halted": Out(1),
             }
         )
-
-    @property
-    def sources(self) -> int:
-        """Number of components that report."""
-        return self._sources
 
     def elaborate(self, platform: Any) -> Module:
         """Build the register that lets the first error pass."""

@@ -80,10 +80,10 @@ class SplitRings(wiring.Component):
     """
 
     def __init__(self, *, width: int, queues: int, queue_size: int, slots: int):
-        self._width = check_width(width)
-        self._queues = check_queues(queues)
-        self._queue_size = check_queue_size(queue_size)
-        self._slots = check_slots(slots)
+        self.width = check_width(width)
+        self.queues = check_queues(queues)
+        self.queue_size = check_queue_size(queue_size)
+        self.slots = check_slots(slots)
         super().__init__(
             {
                 "kick": In(stream.Signature(QUEUE, always_ready=True)),
@@ -107,26 +107,6 @@ class SplitRings(wiring.Component):
                 "error": Out(stream.Signature(ErrorReport, always_ready=True)),
             }
         )
-
-    @property
-    def width(self) -> int:
-        """Width of the read channels' data in bits."""
-        return self._width
-
-    @property
-    def queues(self) -> int:
-        """Number of virtqueues."""
-        return self._queues
-
-    @property
-    def queue_size(self) -> int:
-        """Largest queue size."""
-        return self._queue_size
-
-    @property
-    def slots(self) -> int:
-        """Chains in flight."""
-        return self._slots
 
     def elaborate(self, platform: Any) -> Module:
         """Put the components together."""

@@ -49,19 +49,9 @@ class SegmentStore(wiring.Component):
     records: In(ChainLookup).array(2)
 
     def __init__(self, *, queue_size: int, slots: int):
-        self._queue_size = check_queue_size(queue_size)
-        self._slots = check_slots(slots)
+        self.queue_size = check_queue_size(queue_size)
+        self.slots = check_slots(slots)
         super().__init__()
-
-    @property
-    def queue_size(self) -> int:
-        """Largest number of segments of a chain."""
-        return self._queue_size
-
-    @property
-    def slots(self) -> int:
-        """Number of chains."""
-        return self._slots
 
     def _row(self, token: Any, index: Any, writable: Any) -> Any:
         index = index[: exact_log2(self.queue_size)]

@@ -39,13 +39,8 @@ class SlotPool(wiring.Component):
     read: In(stream.Signature(TOKEN, always_ready=True))
 
     def __init__(self, *, slots: int):
-        self._slots = check_slots(slots)
+        self.slots = check_slots(slots)
         super().__init__()
-
-    @property
-    def slots(self) -> int:
-        """Number of tokens."""
-        return self._slots
 
     def elaborate(self, platform: Any) -> Module:
         """Build the bitmaps and the choice of the lowest free token."""

@@ -64,9 +64,9 @@ class UsedWriter(wiring.Component):
     """
 
     def __init__(self, *, width: int, queues: int, slots: int):
-        self._width = check_width(width)
-        self._queues = check_queues(queues)
-        self._slots = check_slots(slots)
+        self.width = check_width(width)
+        self.queues = check_queues(queues)
+        self.slots = check_slots(slots)
         # used.idx by queue. Within reach of simulations, which would else need 65536 chains to see
         # it wrap.
         self.used_idx = Memory(shape=unsigned(16), depth=queues, init=[])
@@ -86,21 +86,6 @@ class UsedWriter(wiring.Component):
                 "error": Out(stream.Signature(ErrorReport, always_ready=True)),
             }
         )
-
-    @property
-    def width(self) -> int:
-        """Width of ``data`` in bits."""
-        return self._width
-
-    @property
-    def queues(self) -> int:
-        """Number of virtqueues."""
-        return self._queues
-
-    @property
-    def slots(self) -> int:
-        """Number of chains in flight."""
-        return self._slots
 
     def elaborate(self, platform: Any) -> Module:
         """Build the writer of the ring and, beside it, the path from flags to interrupts."""
