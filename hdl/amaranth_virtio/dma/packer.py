@@ -7,7 +7,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..chain import TOKEN, readable_layout
-from ..tlp import WIDTHS
+from ..tlp import check_width
 from .align import Aligner
 from .layout import ChainContext, read_data_layout
 
@@ -39,9 +39,7 @@ class Packer(wiring.Component):
     """
 
     def __init__(self, *, width: int):
-        if width not in WIDTHS:
-            raise ValueError(f"width must be one of {WIDTHS}, not {width!r}")
-        self.width = width
+        self.width = check_width(width)
         super().__init__(
             {
                 "i": In(stream.Signature(read_data_layout(width, ChainContext))),

@@ -8,7 +8,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
 
-from ..tlp import WIDTHS, TlpSignature
+from ..tlp import TlpSignature, check_width
 from .completion import CompletionTracker
 from .headers import byte_enables, memory_request
 from .layout import DmaSettings, read_data_layout, read_request_layout
@@ -91,15 +91,13 @@ class ReadChannel(wiring.Component):
     """
 
     def __init__(self, *, width: int, tags: int, first_tag: int, max_bytes: int, context: Any, timeout: int):
-        if width not in WIDTHS:
-            raise ValueError(f"width must be one of {WIDTHS}, not {width!r}")
         if not 1 <= tags <= 256 or not 0 <= first_tag or first_tag + tags > 256:
             raise ValueError(f"tags {first_tag} to {first_tag + tags - 1} are not a range inside 0 to 255")
         if first_tag >= SHORT_TAGS:
             raise ValueError(f"first_tag must be below 32 to work without extended tags, not {first_tag}")
         if timeout < 16:
             raise ValueError(f"timeout must be at least 16 cycles, not {timeout}")
-        self.width = width
+        self.width = check_width(width)
         self.tags = tags
         self.first_tag = first_tag
         self.max_bytes = check_max_bytes(max_bytes)

@@ -7,7 +7,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..tlp import WIDTHS, TlpSignature
+from ..tlp import TlpSignature, check_width
 
 __all__ = ["CompletionRouter"]
 
@@ -33,8 +33,6 @@ class CompletionRouter(wiring.Component):
     """
 
     def __init__(self, *, width: int, channels: Sequence[range]):
-        if width not in WIDTHS:
-            raise ValueError(f"width must be one of {WIDTHS}, not {width!r}")
         if not channels:
             raise ValueError("channels must name at least one range of tags")
         taken: set[int] = set()
@@ -44,7 +42,7 @@ class CompletionRouter(wiring.Component):
             if taken & set(tags):
                 raise ValueError(f"tags {tags!r} belong to more than one channel")
             taken |= set(tags)
-        self.width = width
+        self.width = check_width(width)
         self.channels = tuple(channels)
         super().__init__(
             {

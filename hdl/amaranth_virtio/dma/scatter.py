@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
 
 from ..chain import writable_layout
-from ..tlp import WIDTHS, TlpSignature
+from ..tlp import TlpSignature, check_width
 from ..virtqueue.layout import ChainDone, SegmentLookup
 from .align import Aligner
 from .layout import DmaSettings
@@ -60,9 +60,7 @@ class ScatterWriter(wiring.Component):
     """
 
     def __init__(self, *, width: int, max_payload: int):
-        if width not in WIDTHS:
-            raise ValueError(f"width must be one of {WIDTHS}, not {width!r}")
-        self.width = width
+        self.width = check_width(width)
         self.max_payload = check_max_bytes(max_payload)
         super().__init__(
             {

@@ -6,7 +6,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..tlp import WIDTHS, TlpSignature
+from ..tlp import TlpSignature, check_width
 from .headers import byte_enables, memory_request
 from .layout import DmaSettings, word_write_layout
 
@@ -43,9 +43,7 @@ class WordWriter(wiring.Component):
     """
 
     def __init__(self, *, width: int):
-        if width not in WIDTHS:
-            raise ValueError(f"width must be one of {WIDTHS}, not {width!r}")
-        self.width = width
+        self.width = check_width(width)
         super().__init__(
             {
                 "request": In(stream.Signature(word_write_layout)),

@@ -12,9 +12,10 @@ from virtio_spec.split import AvailHeader, avail_ring_offset
 
 from ..chain import QUEUE
 from ..dma.layout import read_data_layout, read_request_layout
+from ..tlp import check_width
 from .kicks import KickQueue
 from .layout import NO_CONTEXT, ErrorReport, Head, QueueLookup
-from .parameters import check_queues, check_width
+from .parameters import check_queues
 
 __all__ = ["AvailFetcher"]
 

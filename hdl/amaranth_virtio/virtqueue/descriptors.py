@@ -10,8 +10,8 @@ from virtio_spec.split import Descriptor, DescriptorFlag
 
 from ..chain import TOKEN, Chain
 from ..dma.layout import read_data_layout, read_request_layout
+from ..tlp import check_width
 from .layout import NO_CONTEXT, ChainWrite, ErrorReport, Head, QueueLookup, ReadableJob, SegmentWrite
-from .parameters import check_width
 
 __all__ = ["DescriptorFetcher"]
 

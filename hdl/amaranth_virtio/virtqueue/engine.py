@@ -11,9 +11,9 @@ from ..dma.layout import ChainContext, DmaSettings, read_data_layout, read_reque
 from ..dma.packer import Packer
 from ..dma.scatter import ScatterWriter
 from ..dma.word import WordWriter
-from ..tlp import TlpSignature
+from ..tlp import TlpSignature, check_width
 from .layout import NO_CONTEXT, ErrorReport, QueueLookup
-from .parameters import check_queue_size, check_queues, check_slots, check_width
+from .parameters import check_queue_size, check_queues, check_slots
 from .rings import SplitRings
 
 __all__ = ["Engine"]

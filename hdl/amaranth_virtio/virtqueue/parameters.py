@@ -1,19 +1,10 @@
 """Checks of constructor arguments that several components of the engine share."""
 
-from ..tlp import WIDTHS
-
-__all__ = ["check_queue_size", "check_queues", "check_slots", "check_width"]
+__all__ = ["check_queue_size", "check_queues", "check_slots"]
 
 
 def _integer(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def check_width(width: int) -> int:
-    """Width of the datapath in bits."""
-    if not _integer(width) or width not in WIDTHS:
-        raise ValueError(f"Width must be one of {', '.join(map(str, WIDTHS))}, not {width!r}")
-    return width
 
 
 def check_queues(queues: int) -> int:

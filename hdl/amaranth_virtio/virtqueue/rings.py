@@ -8,11 +8,12 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..chain import QUEUE, TOKEN, Chain
 from ..dma.layout import ChainContext, read_data_layout, read_request_layout, word_write_layout
+from ..tlp import check_width
 from .avail import AvailFetcher
 from .buffer import StreamBuffer
 from .descriptors import DescriptorFetcher
 from .layout import NO_CONTEXT, ChainDone, ErrorReport, QueueLookup, ReadableJob, SegmentLookup
-from .parameters import check_queue_size, check_queues, check_slots, check_width
+from .parameters import check_queue_size, check_queues, check_slots
 from .readable import ReadableMover
 from .report import ErrorFilter
 from .segments import SegmentStore

@@ -11,8 +11,9 @@ from virtio_spec.split import AvailFlags, UsedElem, UsedHeader, used_ring_offset
 
 from ..chain import QUEUE, TOKEN
 from ..dma.layout import read_data_layout, read_request_layout, word_write_layout
+from ..tlp import check_width
 from .layout import ChainDone, ChainLookup, ErrorReport, QueueLookup
-from .parameters import check_queues, check_slots, check_width
+from .parameters import check_queues, check_slots
 
 __all__ = ["UsedWriter"]
 
