@@ -28,7 +28,7 @@ hdl: $(STAMP) ## write Verilog into build/hdl
 lint: $(STAMP) ## style, types, layering, and the Verilog of all configurations
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/pyright
+	@$(BIN)/pyright --pythonpath $(BIN)/python
 	@$(BIN)/lint-imports
 	@$(BIN)/virtio-endpoint lint
 
