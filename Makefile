@@ -20,7 +20,7 @@ sim: $(STAMP) ## simulate: entropy, and a FAT file system through virtio-blk
 	@$(BIN)/virtio-endpoint sim $(SIM)
 
 test: $(STAMP) ## run all tests
-	@$(BIN)/virtio-endpoint test -n auto --dist loadgroup
+	@$(BIN)/virtio-endpoint test -n auto --dist worksteal
 
 hdl: $(STAMP) ## write Verilog into build/hdl
 	@$(BIN)/virtio-endpoint hdl $(COMMON)

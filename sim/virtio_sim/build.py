@@ -16,7 +16,7 @@ from pathlib import Path
 
 import cocotb_tools.config
 
-__all__ = ["BuildError", "TOPLEVEL", "build_root", "lint", "simulator"]
+__all__ = ["BuildError", "TOPLEVEL", "build_root", "lint", "locked", "simulator"]
 
 #: Name of the top module of all generated Verilog.
 TOPLEVEL = "virtio_endpoint"
@@ -51,7 +51,7 @@ def simulator(verilog: str, *, name: str, waves: bool = False) -> Path:
     directory = build_root() / "verilator" / f"{name}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
     executable = directory / TOPLEVEL
     directory.mkdir(parents=True, exist_ok=True)
-    with _locked(directory / "lock"):
+    with locked(directory / "lock"):
         if executable.exists():
             return executable
         source = directory / f"{TOPLEVEL}.v"
@@ -112,7 +112,8 @@ def _run(command: Sequence[str], directory: Path) -> None:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Keep other processes, and other threads, out until the end of the block."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -15,7 +15,7 @@ from typing import Any
 import cocotb_tools.config
 import find_libpython
 
-from .build import TOPLEVEL
+from .build import TOPLEVEL, locked
 
 __all__ = ["Outcome", "events_file", "parameters", "report_event", "run"]
 
@@ -69,10 +69,23 @@ def run(
 ) -> Outcome:
     """Run the cocotb tests of ``module``; the simulator is killed after ``deadline_s`` seconds.
 
-    Log, results and waves are left in ``directory``. ``on_event`` is called with each event as the
-    test bench reports it.
+    Log, results and waves are left in ``directory``; another run in the same one waits until this one
+    has ended. ``on_event`` is called with each event as the test bench reports it.
     """
     directory.mkdir(parents=True, exist_ok=True)
+    with locked(directory / "lock"):
+        return _run(executable, module, directory, arguments, deadline_s, waves, on_event)
+
+
+def _run(
+    executable: Path,
+    module: str,
+    directory: Path,
+    arguments: Mapping[str, Any],
+    deadline_s: float,
+    waves: bool,
+    on_event: Callable[[dict[str, Any]], None] | None,
+) -> Outcome:
     results, events, log = (directory / name for name in ("results.xml", "events.jsonl", "simulation.log"))
     for stale in (results, events):
         stale.unlink(missing_ok=True)

@@ -1,6 +1,8 @@
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from helpers.shared_run import once
 from virtio_sim import build
 from virtio_sim.build import BuildError, simulator
 from virtio_sim.runner import run
@@ -55,6 +57,21 @@ def test_a_simulation_that_hangs_is_killed(counter, tmp_path):
     outcome = go(counter, tmp_path, deadline_s=2.0, hang=True)
     assert outcome.failures["simulator"] == "killed after 2 s of real time"
     assert outcome.events == ({"count": 9},)
+
+
+def test_two_runs_in_one_directory_do_not_mix(counter, tmp_path):
+    with ThreadPoolExecutor(2) as pool:
+        for ran in [pool.submit(go, counter, tmp_path) for _ in range(2)]:
+            outcome = ran.result()
+            assert (dict(outcome.failures), outcome.events) == ({}, ({"count": 9},))
+
+
+def test_the_workers_of_one_session_share_an_outcome(tmp_path, monkeypatch):
+    path = tmp_path / "outcome"
+    monkeypatch.setenv("PYTEST_XDIST_TESTRUNUID", "first")
+    assert [once(path, lambda: "new"), once(path, lambda: "newer")] == ["new", "new"]
+    monkeypatch.setenv("PYTEST_XDIST_TESTRUNUID", "second")
+    assert once(path, lambda: "newest") == "newest"
 
 
 def test_nothing_is_built_twice(counter, monkeypatch):

@@ -1,14 +1,11 @@
 """Every case of the test list on the gateware, below a root complex: one simulator run per design."""
 
 from dataclasses import replace
-from functools import cache
 
 import pytest
 from cocotbext.virtio.suite import cases
-from virtio_sim.build import build_root, simulator
+from helpers.shared_run import shared_run
 from virtio_sim.config import WIDTHS, Configuration
-from virtio_sim.hdl import generate
-from virtio_sim.runner import Outcome, run
 
 DESIGNS = [Configuration(device, width) for device in ("rng", "blk") for width in WIDTHS]
 DESIGNS += [Configuration("blk", 64, read_only=True), Configuration("blk", 128, queues=3)]
@@ -16,18 +13,6 @@ DESIGNS += [Configuration("blk", 64, read_only=True), Configuration("blk", 128, 
 COMPLETION_TIMEOUT = 5_000
 DESIGNS = [replace(design, completion_timeout=COMPLETION_TIMEOUT) for design in DESIGNS]
 STALLS = (0.0, 0.5)
-
-
-@cache
-def outcome(configuration: Configuration, stall: float) -> Outcome:
-    executable = simulator(generate(configuration), name=configuration.name)
-    return run(
-        executable,
-        "virtio_sim.suite_bench",
-        directory=build_root() / "suite" / f"{configuration.name}-stall-{stall}",
-        arguments={"configuration": configuration.as_dict(), "stall": stall, "seed": 1},
-        deadline_s=600,
-    )
 
 
 def listed():
@@ -39,13 +24,12 @@ def listed():
                     stall,
                     entry.name,
                     id=f"{configuration.name}-stall {stall}-{entry.name}",
-                    marks=pytest.mark.xdist_group(configuration.name),
                 )
 
 
 @pytest.mark.parametrize(("configuration", "stall", "name"), list(listed()))
 def test_the_gateware_passes(configuration, stall, name):
-    ran = outcome(configuration, stall)
+    ran = shared_run("suite", "virtio_sim.suite_bench", configuration, stall, deadline_s=600)
     found = [event for event in ran.events if event["name"] == name]
     assert found, f"did not run: {dict(ran.failures)}; again: {ran.replay}"
     assert found[0]["status"] == "passed", f"{found[0]['message']}; again: {ran.replay}"

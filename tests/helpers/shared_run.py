@@ -1,0 +1,55 @@
+"""One simulator run for all tests that look at it, in whichever worker of pytest-xdist they are.
+
+The group marks of pytest-xdist 3.8 have no effect with pytest 9.2, so that tests of one design end up in
+several workers.
+"""
+
+import os
+import pickle
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from virtio_sim.build import build_root, locked, simulator
+from virtio_sim.config import Configuration
+from virtio_sim.hdl import generate
+from virtio_sim.runner import Outcome, run
+
+__all__ = ["shared_run"]
+
+
+@cache
+def shared_run(
+    kind: str, module: str, configuration: Configuration, stall: float, *, deadline_s: float
+) -> Outcome:
+    """The outcome of ``module`` on a design; run by the first worker that asks, once per test session."""
+    directory = build_root() / kind / f"{configuration.name}-stall-{stall}"
+    directory.mkdir(parents=True, exist_ok=True)
+    with locked(directory / "session.lock"):
+        return once(
+            directory / "outcome", lambda: _simulate(module, configuration, stall, directory, deadline_s)
+        )
+
+
+def once(path: Path, produce: Any) -> Any:
+    """What ``produce`` returned to the first worker of this test session, kept in ``path``."""
+    session = os.environ.get("PYTEST_XDIST_TESTRUNUID", f"process {os.getpid()}")
+    if path.exists():
+        made_in, outcome = pickle.loads(path.read_bytes())
+        if made_in == session:
+            return outcome
+    outcome = produce()
+    path.write_bytes(pickle.dumps((session, outcome)))
+    return outcome
+
+
+def _simulate(
+    module: str, configuration: Configuration, stall: float, directory: Path, deadline_s: float
+) -> Outcome:
+    return run(
+        simulator(generate(configuration), name=configuration.name),
+        module,
+        directory=directory,
+        arguments={"configuration": configuration.as_dict(), "stall": stall, "seed": 1},
+        deadline_s=deadline_s,
+    )
