@@ -47,8 +47,8 @@ def table(results: Sequence[TestResult]) -> Table:
     """The same as a table."""
     made = Table(title="virtio endpoint", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     made.add_column("what ran", no_wrap=True)
-    made.add_column("result")
-    for title in ("requests", "bytes", "clock cycles", "simulated", "wall time"):
+    made.add_column("result", no_wrap=True)
+    for title in ("requests", "bytes", "cycles", "simulated", "wall"):
         made.add_column(title, justify="right", no_wrap=True)
     for result in results:
         colour = "green" if result.status == "passed" else "red"
