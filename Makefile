@@ -5,15 +5,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-# Parameters: DEVICE=rng|blk  WIDTH=64|128|256  QUEUES=n  SEED=n  IMAGE=path  WAVES=1
+# Parameters: DEVICE=rng|blk  WIDTH=64|128|256  QUEUES=n  RAM_SECTORS=n  SEED=n  IMAGE=path  WAVES=1
 COMMON := $(if $(DEVICE),--device $(DEVICE)) $(if $(WIDTH),--width $(WIDTH)) $(if $(QUEUES),--queues $(QUEUES))
+HDL := $(COMMON) $(if $(RAM_SECTORS),--ram-sectors $(RAM_SECTORS))
 SIM := $(COMMON) $(if $(SEED),--seed $(SEED)) $(if $(IMAGE),--image "$(IMAGE)") $(if $(filter 1,$(WAVES)),--waves)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup sim test hdl lint clean
 
 help: ## this list
-	@echo "make TARGET [DEVICE=rng|blk] [WIDTH=64|128|256] [QUEUES=n] [SEED=n] [IMAGE=path] [WAVES=1]"
+	@echo "make TARGET [DEVICE=rng|blk] [WIDTH=64|128|256] [QUEUES=n]"
+	@echo "     [SEED=n] [IMAGE=path] [WAVES=1] for sim, [RAM_SECTORS=n] for hdl"
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
 
 sim: $(STAMP) ## simulate: entropy, and a FAT file system through virtio-blk
@@ -23,7 +25,7 @@ test: $(STAMP) ## run all tests
 	@$(BIN)/virtio-endpoint test -n auto --dist worksteal
 
 hdl: $(STAMP) ## write Verilog into build/hdl
-	@$(BIN)/virtio-endpoint hdl $(COMMON)
+	@$(BIN)/virtio-endpoint hdl $(HDL)
 
 lint: $(STAMP) ## style, types, layering, and the Verilog of all configurations
 	@$(BIN)/ruff check .

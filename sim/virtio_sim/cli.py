@@ -43,12 +43,10 @@ Tags = Annotated[int, typer.Option(help="Data reads outstanding on the link, 1 t
 Queues = Annotated[int, typer.Option(help="Request queues of blk, 1 to 256.")]
 
 
-def _configurations(device: str | None, *, queues: int, **parameters: Any) -> list[Configuration]:
+def _configurations(device: str | None, *, blk: dict[str, Any], **parameters: Any) -> list[Configuration]:
+    """One configuration, or all of them; ``blk`` is about blk alone if no device was named."""
     names = [device] if device is not None else DEVICES
-    # Of both devices, the number of queues is about blk alone.
-    return [
-        Configuration(name, queues=queues if name in (device, "blk") else 1, **parameters) for name in names
-    ]
+    return [Configuration(name, **parameters, **(blk if name in (device, "blk") else {})) for name in names]
 
 
 @app.command()
@@ -74,7 +72,9 @@ def sim(
 
     Ends with a table, and the same in build/sim/report.json; the exit code is 1 if anything failed.
     """
-    configurations = _configurations(device, width=width, queue_size=queue_size, tags=tags, queues=queues)
+    configurations = _configurations(
+        device, width=width, queue_size=queue_size, tags=tags, blk={"queues": queues}
+    )
     content = None
     if image is not None:
         if device == "rng":
@@ -113,9 +113,19 @@ def hdl(
     queue_size: QueueSize = 128,
     tags: Tags = 32,
     queues: Queues = 1,
+    ram_sectors: Annotated[
+        int,
+        typer.Option(help="Put a block-RAM disk of so many sectors into blk, instead of the storage port."),
+    ] = 0,
 ) -> None:
     """Write Verilog into build/hdl, one file with the top module virtio_endpoint per device, and lint it."""
-    configurations = _configurations(device, width=width, queue_size=queue_size, tags=tags, queues=queues)
+    configurations = _configurations(
+        device,
+        width=width,
+        queue_size=queue_size,
+        tags=tags,
+        blk={"queues": queues, "ram_sectors": ram_sectors},
+    )
     if not all([_write_and_lint(configuration) for configuration in configurations]):
         raise typer.Exit(1)
 

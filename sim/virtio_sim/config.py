@@ -12,6 +12,7 @@ DEVICES = ("rng", "blk")
 WIDTHS = (64, 128, 256)
 QUEUE_SIZES = tuple(1 << n for n in range(1, 11))
 MOST_TAGS = 249
+MOST_RAM_SECTORS = 65536  # 32 MiB, more than any FPGA has
 MOST_QUEUES = 256
 
 
@@ -39,6 +40,8 @@ class Configuration:
         Whether the block device offers VIRTIO_BLK_F_RO.
     queues
         Request queues of the block device.
+    ram_sectors
+        Size of a block-RAM disk inside the endpoint, in sectors; with 0 the block device has a storage port.
     """
 
     device: str
@@ -48,6 +51,7 @@ class Configuration:
     completion_timeout: int = 12_500_000
     read_only: bool = False
     queues: int = 1
+    ram_sectors: int = 0
 
     def __post_init__(self) -> None:
         if self.device not in DEVICES:
@@ -71,6 +75,12 @@ class Configuration:
             raise ConfigError(f"the number of queues has to be from 1 to {MOST_QUEUES}, not {self.queues}")
         if self.queues > 1 and self.device != "blk":
             raise ConfigError(f"only blk can have several queues, not {self.device}")
+        if not 0 <= self.ram_sectors <= MOST_RAM_SECTORS:
+            raise ConfigError(
+                f"a disk in block RAM has up to {MOST_RAM_SECTORS} sectors, not {self.ram_sectors}"
+            )
+        if self.ram_sectors and self.device != "blk":
+            raise ConfigError(f"only blk can have a disk in block RAM, not {self.device}")
 
     @property
     def name(self) -> str:
@@ -87,6 +97,8 @@ class Configuration:
             parts.append("ro")
         if self.queues != default.queues:
             parts.append(f"{self.queues}queues")
+        if self.ram_sectors != default.ram_sectors:
+            parts.append(f"ram{self.ram_sectors}")
         return "-".join(parts)
 
     @property

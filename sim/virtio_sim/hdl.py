@@ -1,8 +1,10 @@
 """Verilog of a named configuration."""
 
 from functools import cache
+from typing import Any
 
 from amaranth_virtio.devices.blk import BlkDevice
+from amaranth_virtio.devices.ram_blk import RamBlkDevice
 from amaranth_virtio.devices.rng import RngDevice
 from amaranth_virtio.endpoint import Endpoint
 
@@ -21,14 +23,18 @@ def generate(configuration: Configuration) -> str:
     if configuration.device == "rng":
         device = RngDevice(width=configuration.width)
     else:
-        device = BlkDevice(
-            width=configuration.width,
-            read_only=configuration.read_only,
+        options: dict[str, Any] = {
+            "width": configuration.width,
+            "read_only": configuration.read_only,
             # The header and the status take a descriptor each.
-            seg_max=max(configuration.queue_size - 2, 1),
-            serial=SERIAL,
-            queues=configuration.queues,
-        )
+            "seg_max": max(configuration.queue_size - 2, 1),
+            "serial": SERIAL,
+            "queues": configuration.queues,
+        }
+        if configuration.ram_sectors:
+            device = RamBlkDevice(sectors=configuration.ram_sectors, **options)
+        else:
+            device = BlkDevice(**options)
     endpoint = Endpoint(
         device=device,
         queue_size=configuration.queue_size,

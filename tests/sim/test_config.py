@@ -14,6 +14,8 @@ WRONG = {
         "the number of queues has to be from 1 to 256, not 257",
     ),
     "queues of rng": ({"queues": 2}, "only blk can have several queues, not rng"),
+    "no disk": ({"ram_sectors": -1}, "a disk in block RAM has up to 65536 sectors, not -1"),
+    "RAM of rng": ({"ram_sectors": 8}, "only blk can have a disk in block RAM, not rng"),
     "read-only rng": ({"read_only": True}, "only blk can be read-only, not rng"),
 }
 
@@ -29,6 +31,7 @@ def test_a_name_tells_what_is_not_the_default():
     assert Configuration("rng").name == "rng-128"
     assert Configuration("blk", 64, queue_size=16, tags=8, read_only=True).name == "blk-64-q16-t8-ro"
     assert Configuration("blk", queues=3).name == "blk-128-3queues"
+    assert Configuration("blk", ram_sectors=64).name == "blk-128-ram64"
 
 
 def test_a_configuration_has_its_part_of_the_test_list():
