@@ -90,6 +90,7 @@ class DeviceCore:
     def _reset(self) -> None:
         self.status = DeviceStatus(0)
         self.accepted = self.kind.accepted = 0
+        self.accepts_unknown = False  # a feature bit above 63
         self.isr = 0
         self.cause = Cause.NONE
         self.diagnostics = wire.pack(Diagnostics, magic=layout.DIAGNOSTICS_MAGIC)
@@ -116,7 +117,7 @@ class DeviceCore:
     def features_acceptable(self) -> bool:
         """Whether the driver's features are a subset that the device can work with."""
         accepted = self.accepted
-        if accepted & ~self.offered or not accepted >> Feature.VERSION_1 & 1:
+        if self.accepts_unknown or accepted & ~self.offered or not accepted >> Feature.VERSION_1 & 1:
             return False
         return all(
             accepted >> need & 1
@@ -266,7 +267,11 @@ class DeviceCore:
                     self._set_queue(name, value)
 
     def _set_driver_feature(self, value: int) -> None:
-        if self.driver_feature_select < 2 and DeviceStatus.FEATURES_OK not in self.status:
+        if DeviceStatus.FEATURES_OK in self.status:
+            return
+        if self.driver_feature_select > 1:
+            self.accepts_unknown |= bool(value)
+        else:
             shift = 32 * self.driver_feature_select
             self.accepted = self.accepted & ~(0xFFFF_FFFF << shift) | value << shift
 

@@ -129,6 +129,12 @@ class AcceptsAnyFeatures(ReferenceDevice):
         return True
 
 
+class ForgetsHighFeatureWords(ReferenceDevice):
+    def features_acceptable(self):
+        self.accepts_unknown = False
+        return super().features_acceptable()
+
+
 class OffersMore(ReferenceDevice):
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
@@ -398,6 +404,7 @@ MUTANTS = [
     ("rng", {"device": with_queue(SlotIsNotWrapped)}, "split.the_ring_goes_round"),
     ("rng", {"device": AcceptsAnyFeatures}, "common.without_version_1_features_ok_is_refused"),
     ("rng", {"device": AcceptsAnyFeatures}, "common.a_feature_not_offered_is_refused"),
+    ("rng", {"device": ForgetsHighFeatureWords}, "common.a_feature_beyond_all_words_is_refused"),
     ("rng", {"device": OffersMore}, "common.the_offer_is_version_1_and_nothing_unknown"),
     ("rng", {"device": DoesNotOfferVersion1}, "common.the_offer_is_version_1_and_nothing_unknown"),
     ("rng", {"device": EchoesVectors}, "msix.vectors_read_back_and_those_that_do_not_exist_as_none"),

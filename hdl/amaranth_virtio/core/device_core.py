@@ -122,6 +122,7 @@ class DeviceCore(wiring.Component):
             negotiation.data.eq(host.status_data),
             negotiation.features_enable.eq(Mux(writable, host.driver_features_enable, 0)),
             negotiation.features_data.eq(host.driver_features_data),
+            negotiation.features_unknown.eq(host.driver_features_unknown & writable),
             negotiation.clear.eq(sequencer.clear),
             sequencer.request.eq(status_zero),
             sequencer.function_reset.eq(self.function_reset),

@@ -37,6 +37,8 @@ class CoreSignature(wiring.Signature):
         Device status as the driver reads it, and a write to it.
     ``offered``, ``driver_features``, ``driver_features_enable``, ``driver_features_data``
         The feature words, and byte enables and data of a write to the driver's.
+    ``driver_features_unknown``
+        The driver writes a feature bit above 63, where none is offered.
     ``queue``, ``registers``, ``queue_enable``, ``queue_data``
         ``registers`` are those of the ``queue`` of the cycle before (``size`` 0 if there is no such
         queue). A write goes to ``queue``, which must have been the same in the cycle before.
@@ -67,6 +69,7 @@ class CoreSignature(wiring.Signature):
                 "driver_features": In(64),
                 "driver_features_enable": Out(8),
                 "driver_features_data": Out(64),
+                "driver_features_unknown": Out(1),
                 "queue": Out(QUEUE),
                 "registers": In(QueueRegisters),
                 "queue_enable": Out(QUEUE_REGISTER_BYTES),

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from amaranth.hdl import Cat, Module
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from virtio_spec.virtio import DeviceStatus, Feature
@@ -40,6 +40,8 @@ class Negotiation(wiring.Component):
         The driver writes a status other than 0.
     features_enable : :py:`In(8)`, features_data : :py:`In(64)`
         The driver writes its features, by bytes.
+    features_unknown : :py:`In(1)`
+        The driver accepts a bit above 63: there is none, so that FEATURES_OK is refused until ``clear``.
     needs_reset : :py:`In(1)`
         Strobe: the device cannot go on.
     clear : :py:`In(1)`
@@ -64,6 +66,7 @@ class Negotiation(wiring.Component):
                 "data": In(8),
                 "features_enable": In(8),
                 "features_data": In(64),
+                "features_unknown": In(1),
                 "needs_reset": In(1),
                 "clear": In(1),
                 "status": Out(8),
@@ -78,7 +81,15 @@ class Negotiation(wiring.Component):
         chosen = self.driver_features
         features_ok = self.status.bit_select(3, 1)
 
-        acceptable = [(chosen & ~self.offered & (2**64 - 1)) == 0, chosen[Feature.VERSION_1]]
+        unknown = Signal()
+        with m.If(self.features_unknown & ~features_ok):
+            m.d.sync += unknown.eq(1)
+
+        acceptable = [
+            (chosen & ~self.offered & (2**64 - 1)) == 0,
+            chosen[Feature.VERSION_1],
+            ~unknown,
+        ]
         for bit, needed in self.requires.items():
             acceptable.append(~chosen[bit] | Cat(chosen[other] for other in needed).all())
 
@@ -95,7 +106,7 @@ class Negotiation(wiring.Component):
                 with m.If(self.features_enable[byte]):
                     m.d.sync += chosen.word_select(byte, 8).eq(self.features_data.word_select(byte, 8))
         with m.If(self.clear):
-            m.d.sync += [self.status.eq(0), chosen.eq(0)]
+            m.d.sync += [self.status.eq(0), chosen.eq(0), unknown.eq(0)]
 
         with m.If(features_ok):
             m.d.comb += self.features.eq(chosen)

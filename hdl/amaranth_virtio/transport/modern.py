@@ -129,8 +129,13 @@ class ModernTransport(wiring.Component):
                     common.driver_feature.eq(core.driver_features[half]),
                     core.driver_features_enable[4 * word : 4 * word + 4].eq(enable("driver_feature")),
                 ]
+        accepts = [
+            written.driver_feature.word_select(byte, 8).any() & selected
+            for byte, selected in enumerate(enable("driver_feature"))
+        ]
         m.d.comb += [
             core.driver_features_data.eq(written.driver_feature.replicate(2)),
+            core.driver_features_unknown.eq(Cat(accepts).any() & (common.driver_feature_select > 1)),
             core.config_vector_enable.eq(enable("config_msix_vector")),
             core.config_vector_data.eq(written.config_msix_vector),
             common.config_msix_vector.eq(core.config_vector),

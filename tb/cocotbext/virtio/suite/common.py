@@ -53,6 +53,28 @@ async def the_offer_is_version_1_and_nothing_unknown(bench: Bench) -> None:
         same(await transport.common("device_feature"), 0, f"window {window:#x} of the features")
 
 
+@case(proves=("FEAT-DEV-03",), traps=(10,))
+async def a_feature_beyond_all_words_is_refused(bench: Bench) -> None:
+    device = await bench.probe()
+    transport = device.transport
+    await device.acknowledge()
+    await device.negotiate()
+    for window in (2, 3, 0x8000_0000):
+        await transport.set_common("driver_feature_select", window)
+        await transport.set_common("driver_feature", 0)
+    await transport.add_status(DeviceStatus.FEATURES_OK)
+    same(await transport.status() & DeviceStatus.FEATURES_OK, DeviceStatus.FEATURES_OK, "with zeros there")
+    for window in (2, 0x8000_0000):
+        await device.reset()
+        await device.acknowledge()
+        await device.negotiate()
+        await transport.set_common("driver_feature_select", window)
+        await transport.set_common("driver_feature", 1 << bench.rng.randrange(32))
+        await transport.add_status(DeviceStatus.FEATURES_OK)
+        same(await transport.status() & DeviceStatus.FEATURES_OK, 0, f"FEATURES_OK with window {window:#x}")
+    await bench.start()
+
+
 @case(proves=("PCI-CC-DEV-04",))
 async def accepted_features_read_back(bench: Bench) -> None:
     device = await bench.probe()
