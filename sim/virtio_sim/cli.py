@@ -19,7 +19,7 @@ __all__ = ["main"]
 
 NAME = "virtio-endpoint"
 #: What typer raises for wrong options; which library it takes that from depends on its version.
-UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+UsageError: Any = typer.BadParameter.__mro__[1]
 
 app = typer.Typer(
     add_completion=False,
@@ -199,7 +199,7 @@ def main() -> None:
         typer.echo(f"{NAME}: {error}", err=True)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
     except UsageError as error:
-        if message := error.format_message():  # type: ignore[attr-defined]
+        if message := error.format_message():
             typer.echo(f"{NAME}: {message}", err=True)
         sys.exit(2)
     except (typer.Abort, KeyboardInterrupt):

@@ -60,5 +60,5 @@ def test_a_run_across_two_windows_is_found():
     rng = Rng(source)
     good = random.Random(2).randbytes
     stream = iter(good(1024) + b"\x01" + good(508) + b"\x55" * 6 + good(1021))
-    source.next_byte = lambda: next(stream)  # type: ignore[method-assign]
+    source.next_byte = lambda: next(stream)
     assert rng.handle(b"", 513) is None

@@ -10,7 +10,6 @@ from ..chain import TOKEN
 __all__ = [
     "ChainContext",
     "DmaSettings",
-    "packed_layout",
     "read_data_layout",
     "read_request_layout",
     "word_write_layout",
@@ -63,14 +62,6 @@ def read_data_layout(width: int, context: Any) -> data.StructLayout:
             "context": context,
         }
     )
-
-
-def packed_layout(width: int) -> data.StructLayout:
-    """Bytes without gaps: valid from byte lane 0, every beat full but the ``last``.
-
-    ``count`` may be 0 only in a beat that is ``last``.
-    """
-    return data.StructLayout({"data": width, "count": ceil_log2(width // 8 + 1), "last": 1})
 
 
 # Write 1 to 8 bytes; the bytes start in lane 0 of ``data``.

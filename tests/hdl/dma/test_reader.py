@@ -1,6 +1,7 @@
 """Read channels against a host that answers in pieces, out of order, with errors, or not at all."""
 
 import random
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -66,10 +67,15 @@ def run(
     host: ReadHost,
     requests: list[tuple[int, int]],
     *,
+    also: Sequence[Any] = (),
+    watch: Sequence[Any] = (),
     deadline: int = 20_000,
     **settings: int,
 ) -> list[Any]:
-    """Results of ``requests``, given as (address, length); their contexts count from 0x100."""
+    """Results of ``requests``, given as (address, length); their contexts count from 0x100.
+
+    The benches ``also`` have to end, too; ``watch`` run in the background.
+    """
     results: list[Any] = []
 
     async def client(ctx: Any) -> None:
@@ -90,7 +96,7 @@ def run(
     async def completions(ctx: Any) -> None:
         await host.complete(ctx, dut.completion)
 
-    simulate(dut, client, sink, background=[reads, completions], deadline=deadline)
+    simulate(dut, client, sink, *also, background=[reads, completions, *watch], deadline=deadline)
     return results
 
 
@@ -175,7 +181,7 @@ def test_long_reads_come_at_one_beat_per_cycle(width: int) -> None:
     """4 KiB from a host that answers at once: every beat in its own cycle, after a fixed latency."""
     dut = channel(width, tags=16, max_bytes=256)
     host = ReadHost(width, limit=256, tags=range(4, 20), boundary=0, shuffle=False)
-    host.next_piece = lambda tlp: whole_read(host, tlp)  # type: ignore[method-assign]
+    host.next_piece = lambda tlp: whole_read(host, tlp)
     cycles = []
 
     async def client(ctx: Any) -> None:
@@ -253,26 +259,7 @@ def test_a_failed_read_ends_its_request_and_no_other(fault: str, failing: int) -
             for name, value in zip(names, values, strict=True):
                 strobes[name] += value
 
-    results: list[Any] = []
-
-    async def client(ctx: Any) -> None:
-        settle(ctx, dut)
-        await send(
-            ctx,
-            dut.request,
-            [{"address": a, "length": n, "context": 0x100 + i} for i, (a, n) in enumerate(requests)],
-        )
-
-    async def sink(ctx: Any) -> None:
-        results.extend(await collect(ctx, dut, len(requests)))
-
-    async def reads(ctx: Any) -> None:
-        await host.take_reads(ctx, dut.o)
-
-    async def completions(ctx: Any) -> None:
-        await host.complete(ctx, dut.completion)
-
-    simulate(dut, client, sink, background=[reads, completions, count], deadline=8000)
+    results = run(dut, host, requests, watch=[count], deadline=8000)
     good = whole(requests)
     good[1] = (0x101, memory_bytes(address, 256 * failing), True)
     assert results == good
@@ -305,26 +292,7 @@ def test_a_late_completion_reaches_nobody_and_revives_its_tag() -> None:
         await ctx.tick().until(dut.unexpected)
         seen["unexpected"] += 1
 
-    results: list[Any] = []
-
-    async def client(ctx: Any) -> None:
-        settle(ctx, dut)
-        await send(
-            ctx,
-            dut.request,
-            [{"address": a, "length": n, "context": 0x100 + i} for i, (a, n) in enumerate(requests)],
-        )
-
-    async def sink(ctx: Any) -> None:
-        results.extend(await collect(ctx, dut, 2))
-
-    async def reads(ctx: Any) -> None:
-        await host.take_reads(ctx, dut.o)
-
-    async def completions(ctx: Any) -> None:
-        await host.complete(ctx, dut.completion)
-
-    simulate(dut, client, sink, late, background=[reads, completions], deadline=4000)
+    results = run(dut, host, requests, also=[late], deadline=4000)
     assert results == [(0x100, b"", True), whole(requests)[1]]
     assert seen == {"unexpected": 1, "reads_before": 1}
 
@@ -356,26 +324,7 @@ def test_dead_tags_live_again_after_a_second_time_out() -> None:
             if died or (sent and cycles):
                 cycles.append(cycle)
 
-    results: list[Any] = []
-
-    async def client(ctx: Any) -> None:
-        settle(ctx, dut)
-        await send(
-            ctx,
-            dut.request,
-            [{"address": a, "length": n, "context": 0x100 + i} for i, (a, n) in enumerate(requests)],
-        )
-
-    async def sink(ctx: Any) -> None:
-        results.extend(await collect(ctx, dut, 3))
-
-    async def reads(ctx: Any) -> None:
-        await host.take_reads(ctx, dut.o)
-
-    async def completions(ctx: Any) -> None:
-        await host.complete(ctx, dut.completion)
-
-    simulate(dut, client, sink, background=[reads, completions, watch], deadline=4000)
+    results = run(dut, host, requests, watch=[watch], deadline=4000)
     assert results == [(0x100, b"", True), (0x101, b"", True), whole(requests)[2]]
     assert len(cycles) == 3
     assert 200 <= cycles[2] - cycles[1] <= 320

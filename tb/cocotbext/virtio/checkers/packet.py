@@ -170,7 +170,7 @@ class Packet:
             return f"TLP of unknown fmt {self.fmt} type {self.type:#07b}: {words}"
         size = "64" if self.four_dwords and not self.name.startswith("Msg") else ""
         if self.is_completion:
-            status = {s: s.name for s in CompletionStatus}.get(self.status, self.status)  # type: ignore[call-overload]
+            status = {int(s): s.name for s in CompletionStatus}.get(self.status, str(self.status))
             text = f"{self.name} {_id(self.completer_id)} to {_id(self.requester_id)} tag {self.tag} {status}"
             text += f" bytes {self.byte_count or 4096} lower {self.lower_address:#04x}"
         elif self.name.startswith("Msg"):

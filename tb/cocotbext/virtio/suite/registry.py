@@ -8,7 +8,7 @@ import importlib
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from virtio_models.disk import Disk
 from virtio_models.entropy import EntropySource
@@ -100,10 +100,10 @@ class Bench:
             self._transport = (await probe(self.host)).transport
         return VirtioDevice(self.host, self._transport, TYPES[self.device], rng=self.rng)
 
-    async def start(self, **options: object) -> VirtioDevice:
+    async def start(self, **options: Any) -> VirtioDevice:
         """The device up to DRIVER_OK; ``options`` are those of :meth:`VirtioDevice.start`."""
         device = await self.probe()
-        await device.start(**options)  # type: ignore[arg-type]
+        await device.start(**options)
         return device
 
 
