@@ -1,7 +1,8 @@
 """How this project's endpoint lays out its BARs, and its diagnostics block.
 
 The offsets inside BAR 4 and the MSI-X BAR are QEMU's, so that habits hold.  The diagnostics block is
-the project's own: no virtio capability points at it, and a driver need not know it.
+the project's own: no virtio capability points at it, and a driver need not know it.  In the legacy BAR
+it stands at the end, behind the device configuration.
 """
 
 import enum
@@ -17,6 +18,9 @@ __all__ = [
     "DIAGNOSTICS_OFFSET",
     "ISR_LENGTH",
     "ISR_OFFSET",
+    "LEGACY_BAR",
+    "LEGACY_BAR_SIZE",
+    "LEGACY_DIAGNOSTICS_OFFSET",
     "MODERN_BAR",
     "MODERN_BAR_SIZE",
     "MSIX_BAR",
@@ -29,6 +33,10 @@ __all__ = [
     "Cause",
     "Diagnostics",
 ]
+
+LEGACY_BAR = 0
+LEGACY_BAR_SIZE = 0x100  # the most that a function may ask for in I/O space
+LEGACY_DIAGNOSTICS_OFFSET = 0xF0
 
 MSIX_BAR = 1
 MSIX_BAR_SIZE = 0x1000
@@ -67,7 +75,7 @@ class Cause(enum.IntEnum):
 
 
 class Diagnostics(data.Struct):
-    """Diagnostics block at BAR 4 + 0x800, 16 bytes, read-only."""
+    """Diagnostics block at BAR 4 + 0x800 and legacy BAR 0 + 0xF0, 16 bytes, read-only."""
 
     magic: 32
     cause: 16  # a Cause

@@ -59,6 +59,7 @@ class ClassCode(enum.IntEnum):
     BLOCK = 0x010000
     CONSOLE = 0x078000
     ENTROPY = 0x00FF00
+    VMMCI = 0x078000  # communication controller, other
 
 
 class Command(enum.IntFlag):

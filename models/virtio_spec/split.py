@@ -1,6 +1,7 @@
 """Split virtqueues.  [virtio 1.4 §2.7]"""
 
 import enum
+from typing import NamedTuple
 
 from amaranth.lib import data
 
@@ -13,14 +14,18 @@ __all__ = [
     "UsedElem",
     "UsedFlags",
     "UsedHeader",
+    "LEGACY_ALIGN",
+    "LegacyLayout",
     "avail_ring_offset",
     "avail_size",
     "descriptor_table_size",
+    "legacy_layout",
     "used_ring_offset",
     "used_size",
 ]
 
 MAX_QUEUE_SIZE = 32768
+LEGACY_ALIGN = 4096
 
 
 class DescriptorFlag(enum.IntFlag):
@@ -96,3 +101,22 @@ def used_ring_offset(index: int) -> int:
 def used_size(queue_size: int) -> int:
     """Bytes of the used ring, ``avail_event`` included."""
     return 6 + 8 * queue_size
+
+
+class LegacyLayout(NamedTuple):
+    """Offsets of a legacy virtqueue's parts from its descriptor table, and the size of all, in bytes."""
+
+    avail: int
+    used: int
+    total: int
+
+
+def legacy_layout(queue_size: int) -> LegacyLayout:
+    """Where the parts of a legacy virtqueue are, whose address is a multiple of 4096.  [§2.7.2]"""
+    avail = descriptor_table_size(queue_size)
+    used = _aligned(avail + avail_size(queue_size))
+    return LegacyLayout(avail, used, used + _aligned(used_size(queue_size)))
+
+
+def _aligned(size: int) -> int:
+    return -(-size // LEGACY_ALIGN) * LEGACY_ALIGN

@@ -14,6 +14,7 @@ __all__ = [
     "CompletionStatus",
     "ConfigHeader",
     "Fmt",
+    "InterruptMessage",
     "Memory32Header",
     "Memory64Header",
     "MessageCode",
@@ -74,6 +75,13 @@ class MessageCode(enum.IntEnum):
     IGNORED_48 = 0x48
     SET_SLOT_POWER_LIMIT = 0x50
     VENDOR_DEFINED_1 = 0x7F
+
+
+class InterruptMessage(enum.IntEnum):
+    """Message codes of the virtual wires INTA to INTD: each of the four follows its first.  [§2.2.8.1]"""
+
+    ASSERT_INTA = 0x20
+    DEASSERT_INTA = 0x24
 
 
 class _Common(data.Struct):

@@ -16,7 +16,9 @@ class DeviceType(enum.IntEnum):
     ENTROPY = 4
     BALLOON = 5
     SCSI = 8
+    P9 = 9
     RTC = 17
+    VMMCI = 0xFFFF  # OpenBSD's, outside the standard: its PCI subsystem id
 
 
 class DeviceStatus(enum.IntFlag):

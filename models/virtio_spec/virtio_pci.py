@@ -4,12 +4,18 @@ import enum
 
 from amaranth.lib import data
 
+from .virtio import DeviceType
+
 __all__ = [
     "MODERN_DEVICE_ID_BASE",
+    "TRANSITIONAL_DEVICE_IDS",
     "VENDOR_ID",
     "CfgType",
     "CommonCfg",
+    "Interface",
     "IsrStatus",
+    "LegacyHeader",
+    "LegacyVectors",
     "VirtioPciCap",
     "VirtioPciCfgCap",
     "VirtioPciNotifyCap",
@@ -17,6 +23,35 @@ __all__ = [
 
 VENDOR_ID = 0x1AF4
 MODERN_DEVICE_ID_BASE = 0x1040
+
+#: PCI device ids of transitional devices, of the types that have one.  [§4.1.2.1]
+TRANSITIONAL_DEVICE_IDS = {
+    DeviceType.NET: 0x1000,
+    DeviceType.BLOCK: 0x1001,
+    DeviceType.BALLOON: 0x1002,
+    DeviceType.CONSOLE: 0x1003,
+    DeviceType.SCSI: 0x1004,
+    DeviceType.ENTROPY: 0x1005,
+    DeviceType.P9: 0x1009,
+}
+
+
+class Interface(enum.StrEnum):
+    """Which register interfaces a device has.  [§1.3.1]"""
+
+    MODERN = "modern"
+    TRANSITIONAL = "transitional"
+    LEGACY = "legacy"
+
+    @property
+    def has_modern(self) -> bool:
+        """Virtio capabilities and the structures they point at."""
+        return self is not Interface.LEGACY
+
+    @property
+    def has_legacy(self) -> bool:
+        """The legacy header in I/O BAR 0."""
+        return self is not Interface.MODERN
 
 
 class CfgType(enum.IntEnum):
@@ -89,3 +124,23 @@ class CommonCfg(data.Struct):
     queue_reset: 16
     admin_queue_index: 16
     admin_queue_num: 16
+
+
+class LegacyHeader(data.Struct):
+    """Legacy registers at the start of BAR 0, 20 bytes, little-endian.  [§4.1.4.10]"""
+
+    device_features: 32
+    driver_features: 32
+    queue_address: 32  # physical address / 4096; 0: not in use
+    queue_size: 16
+    queue_select: 16
+    queue_notify: 16
+    device_status: 8
+    isr_status: 8
+
+
+class LegacyVectors(data.Struct):
+    """Behind the header while MSI-X is enabled, 4 bytes; then the device configuration.  [§4.1.4.10]"""
+
+    config_msix_vector: 16
+    queue_msix_vector: 16
