@@ -28,6 +28,11 @@ class CoreSignature(wiring.Signature):
     All writes are strobes that take effect at the end of the cycle; byte enables select bytes of the
     data beside them. The core ignores writes while it carries out a reset.
 
+    ``legacy``
+        The rules of the legacy interface hold: there is no FEATURES_OK, buffers may be used before
+        DRIVER_OK, queues are enabled at any time. May change only while no queue is enabled.
+    ``active``
+        An access is under way: high from the cycle before its strobes to that of its strobes.
     ``busy``
         While high the transport starts no access. Bounded: it covers the clearing of the queue
         contexts, and a reset that is carried out while status reads 0 already.
@@ -46,9 +51,11 @@ class CoreSignature(wiring.Signature):
         MSI-X vector of configuration changes.
     ``config_index``, ``config_data``, ``config_read``
         Dword ``config_index`` of the device configuration in the same cycle; ``config_read`` tells
-        that the driver reads it in this cycle.
-    ``generation``
-        Configuration generation.
+        which of its bytes the driver reads in this cycle.
+    ``config_enable``, ``config_write_data``
+        Byte enables and data of a write to dword ``config_index``.
+    ``generation``, ``generation_read``
+        Configuration generation; the strobe tells that the driver reads it in this cycle.
     ``isr``, ``isr_read``
         ISR status; the strobe clears what ``isr`` shows in the same cycle.
     ``kick``
@@ -60,6 +67,8 @@ class CoreSignature(wiring.Signature):
     def __init__(self):
         super().__init__(
             {
+                "legacy": Out(1),
+                "active": Out(1),
                 "busy": In(1),
                 "clear": In(1),
                 "status": In(8),
@@ -79,8 +88,11 @@ class CoreSignature(wiring.Signature):
                 "config_vector_data": Out(16),
                 "config_index": Out(10),
                 "config_data": In(32),
-                "config_read": Out(1),
+                "config_read": Out(4),
+                "config_enable": Out(4),
+                "config_write_data": Out(32),
                 "generation": In(8),
+                "generation_read": Out(1),
                 "isr": In(8),
                 "isr_read": Out(1),
                 "kick": Out(stream.Signature(QUEUE, always_ready=True)),

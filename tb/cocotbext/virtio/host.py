@@ -43,11 +43,17 @@ class Host(ABC):
 
     @abstractmethod
     async def bar_read(self, bar: int, offset: int, size: int) -> int:
-        """Read ``size`` (1, 2, 4, 8) bytes of a memory BAR in one request; :class:`BusError`."""
+        """Read ``size`` bytes of a BAR in one request; :class:`BusError`.
+
+        1, 2, 4 or 8 bytes of a memory BAR; 1, 2 or 4, inside one dword, of an I/O BAR.
+        """
 
     @abstractmethod
     async def bar_write(self, bar: int, offset: int, size: int, value: int) -> None:
-        """Write ``size`` (1, 2, 4, 8) bytes of a memory BAR in one request; posted."""
+        """Write ``size`` bytes of a BAR in one request, as for :meth:`bar_read`.
+
+        Posted in memory space; in I/O space it returns after the completion; :class:`BusError`.
+        """
 
     @abstractmethod
     def msix_message(self, vector: int) -> tuple[int, int]:
@@ -58,9 +64,18 @@ class Host(ABC):
         """How many messages of ``vector`` have arrived since the start."""
 
     @abstractmethod
-    async def until(self, condition: Callable[[], bool], *, timeout_ns: int = 1_000_000) -> None:
-        """Return as soon as ``condition()`` holds; it is looked at whenever the device wrote to host memory.
+    def intx(self) -> bool:
+        """Whether the device's INTx is asserted, by the messages that have arrived."""
 
+    @abstractmethod
+    def intx_asserted(self) -> int:
+        """How many Assert_INTx messages have arrived since the start."""
+
+    @abstractmethod
+    async def until(self, condition: Callable[[], bool], *, timeout_ns: int = 1_000_000) -> None:
+        """Return as soon as ``condition()`` holds.
+
+        It is looked at whenever the device wrote to host memory or sent a message.
         :class:`HostTimeout` after ``timeout_ns``.
         """
 
