@@ -13,7 +13,7 @@ __all__ = ["Bar", "BarDecoder", "BarSettings", "check_bars"]
 
 @dataclass(frozen=True)
 class Bar:
-    """A memory BAR.  [PCIe base 5.0 §7.5.1.2.1]
+    """A base address register, for memory or I/O space.  [PCIe base 5.0 §7.5.1.2.1]
 
     Parameters
     ----------
@@ -21,7 +21,9 @@ class Bar:
         Number of the BAR, 0 to 5; a wide one also takes the next.
     size
         Bytes: a power of two from 128 (the least a memory BAR may ask for) to 64 KiB (what the
-        register bus addresses).
+        register bus addresses); in I/O space from 4 to 256.
+    io
+        In I/O space, where addresses have 32 bits.
     wide
         64-bit address.
     prefetchable
@@ -30,16 +32,22 @@ class Bar:
 
     index: int
     size: int
+    io: bool = False
     wide: bool = False
     prefetchable: bool = False
 
     def __post_init__(self) -> None:
         if self.index not in range(6):
             raise ValueError(f"a BAR has an index from 0 to 5, not {self.index!r}")
+        if self.io and (self.wide or self.prefetchable):
+            raise ValueError("a BAR in I/O space is neither 64 bits wide nor prefetchable")
         if self.wide and self.index == 5:
             raise ValueError("a 64-bit BAR takes two registers, so it cannot be BAR 5")
-        if self.size not in (1 << n for n in range(7, 17)):
-            raise ValueError(f"a BAR's size is a power of two from 128 to 65536, not {self.size!r}")
+        # Powers of two in bytes: the register bus addresses 64 KiB.
+        least, most, space = (2, 8, "I/O") if self.io else (7, 16, "memory")
+        if self.size not in (1 << n for n in range(least, most + 1)):
+            limits = f"from {1 << least} to {1 << most}, not {self.size!r}"
+            raise ValueError(f"the size of a BAR in {space} space is a power of two {limits}")
 
 
 def check_bars(bars: Sequence[Bar]) -> tuple[Bar, ...]:
@@ -56,13 +64,13 @@ def check_bars(bars: Sequence[Bar]) -> tuple[Bar, ...]:
 def BarSettings(bars: Sequence[Bar]) -> data.StructLayout:
     """What configuration space says about the BARs.
 
-    ``memory_enable``
-        Memory Space Enable of the command register.
+    ``memory_enable``, ``io_enable``
+        Memory Space Enable and I/O Space Enable of the command register.
     ``base``
         Base address of each BAR, in the order of ``bars``; bits below the BAR's size do not count,
         and neither do bits 63:32 of a 32-bit BAR.
     """
-    return data.StructLayout({"memory_enable": 1, "base": data.ArrayLayout(64, len(bars))})
+    return data.StructLayout({"memory_enable": 1, "io_enable": 1, "base": data.ArrayLayout(64, len(bars))})
 
 
 class BarDecoder(wiring.Component):
@@ -78,9 +86,12 @@ class BarDecoder(wiring.Component):
     settings : :py:`In(BarSettings(bars))`
         Where they are.
     address : :py:`In(64)`
-        Byte address of a memory request.
+        Byte address of a request; bits 63:32 of an I/O request are zero.
+    io : :py:`In(1)`
+        It is an I/O request, else a memory request.
     hit : :py:`Out(1)`
-        Memory space is enabled and the address lies in a BAR; the other outputs hold only then.
+        The address lies in a BAR of the request's space, which is enabled; the other outputs hold only
+        then.
     bar : :py:`Out(3)`
         Index of that BAR.
     offset : :py:`Out(16)`
@@ -95,6 +106,7 @@ class BarDecoder(wiring.Component):
             {
                 "settings": In(BarSettings(self.bars)),
                 "address": In(64),
+                "io": In(1),
                 "hit": Out(1),
                 "bar": Out(3),
                 "offset": Out(16),
@@ -109,7 +121,8 @@ class BarDecoder(wiring.Component):
             match = self.address[low:32] == base[low:32]
             # A 32-bit BAR sits below 4 GiB: the same low bits further up are another address.
             upper = self.address[32:] == (base[32:] if bar.wide else 0)
-            with m.If(self.settings.memory_enable & match & upper):
+            space = self.io & self.settings.io_enable if bar.io else ~self.io & self.settings.memory_enable
+            with m.If(space & match & upper):
                 m.d.comb += [
                     self.hit.eq(1),
                     self.bar.eq(bar.index),

@@ -6,7 +6,7 @@ from typing import Self
 
 from amaranth.utils import exact_log2
 from virtio_spec.pci import Command, ConfigOffset, Status
-from virtio_spec.virtio_pci import MODERN_DEVICE_ID_BASE, VENDOR_ID
+from virtio_spec.virtio_pci import MODERN_DEVICE_ID_BASE, TRANSITIONAL_DEVICE_IDS, VENDOR_ID
 
 from .bars import Bar
 from .config_registers import Access, Field
@@ -45,6 +45,21 @@ class Identity:
             class_code=class_code,
         )
 
+    @classmethod
+    def transitional(cls, device_type: int, class_code: int) -> Self:
+        """Transitional or legacy virtio device: revision 0, and the type is the subsystem id.  [§4.1.2.3]"""
+        ids = {int(kind): device_id for kind, device_id in TRANSITIONAL_DEVICE_IDS.items()}
+        if device_type not in ids:
+            raise ValueError(f"virtio device type {int(device_type)} has no transitional PCI device id")
+        return cls(
+            vendor_id=VENDOR_ID,
+            device_id=ids[device_type],
+            subsystem_vendor_id=VENDOR_ID,
+            subsystem_id=int(device_type),
+            revision=0,
+            class_code=class_code,
+        )
+
 
 def _identity(identity: Identity) -> tuple[Field, ...]:
     return (
@@ -57,15 +72,16 @@ def _identity(identity: Identity) -> tuple[Field, ...]:
     )
 
 
-def _command() -> tuple[Field, ...]:
-    # I/O Space Enable is hardwired to 0: no BAR is in I/O space.
+def _command(*, io_space: bool) -> tuple[Field, ...]:
     outputs = {
         Command.MEMORY_SPACE: "memory_space",
         Command.BUS_MASTER: "bus_master",
         Command.PARITY_ERROR_RESPONSE: "parity_error_response",
         Command.SERR_ENABLE: None,
-        Command.INTERRUPT_DISABLE: None,
+        Command.INTERRUPT_DISABLE: "interrupt_disable",
     }
+    if io_space:  # hardwired to 0 without a BAR there
+        outputs[Command.IO_SPACE] = "io_space"
     return tuple(
         Field(
             offset=ConfigOffset.COMMAND,
@@ -105,8 +121,11 @@ def _bar(bar: Bar) -> tuple[Field, ...]:
     """One base address register: the address bits that size it are writable.  [§7.5.1.2.1]"""
     offset = ConfigOffset.BAR0 + 4 * bar.index
     low = exact_log2(bar.size)
+    kind = Field(offset=offset, width=4, init=bar.wide << 2 | bar.prefetchable << 3)
+    if bar.io:
+        kind = Field(offset=offset, width=2, init=1)
     fields = (
-        Field(offset=offset, width=4, init=bar.wide << 2 | bar.prefetchable << 3),
+        kind,
         Field(offset=offset, bit=low, width=32 - low, access=Access.RW, output=f"bar{bar.index}"),
     )
     if not bar.wide:
@@ -120,12 +139,14 @@ def header(
     """Registers 0x00 to 0x3F; ``capabilities`` is the offset of the first capability.
 
     Live ``interrupt_status``, and strobes with the names of the Status register's error bits; outputs
-    ``memory_space``, ``bus_master``, ``parity_error_response``, ``bar<n>`` (address bits from the
-    BAR's size on) and ``bar<n>_high``.
+    ``memory_space``, ``io_space`` (absent without a BAR there), ``bus_master``,
+    ``parity_error_response``, ``interrupt_disable``, ``bar<n>`` (address bits from the BAR's size on)
+    and ``bar<n>_high``.
     """
+    bars = tuple(bars)
     return (
         *_identity(identity),
-        *_command(),
+        *_command(io_space=any(bar.io for bar in bars)),
         *_status(),
         Field(offset=ConfigOffset.CACHE_LINE_SIZE, width=8, access=Access.RW),
         *(field for bar in bars for field in _bar(bar)),

@@ -1,6 +1,5 @@
-"""The configuration space of a modern virtio function.  [PCIe base 5.0 §7.5; virtio 1.4 §4.1]"""
+"""The configuration space of a virtio function.  [PCIe base 5.0 §7.5; virtio 1.4 §4.1]"""
 
-from collections.abc import Sequence
 from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal
@@ -8,26 +7,33 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 from virtio_spec import layout
+from virtio_spec.virtio_pci import Interface
 
 from ..dma.layout import DmaSettings
 from ..registers import ConfigBus, RegisterBus
-from .bars import Bar, BarSettings, check_bars
-from .capabilities import link, msix, power_management, virtio_capabilities, virtio_window
+from .bars import Bar, BarSettings
+from .capabilities import Capability, link, msix, power_management, virtio_capabilities, virtio_window
 from .config_header import Identity, header
 from .config_registers import ConfigRegisters
 from .config_window import ConfigWindow
 from .express_capability import express
 from .msix import MsixSettings
 
-__all__ = ["VIRTIO_BARS", "ConfigSpace", "ErrorStrobes"]
-
-#: The BARs of ``virtio_spec.layout``.
-VIRTIO_BARS = (
-    Bar(index=layout.MSIX_BAR, size=layout.MSIX_BAR_SIZE),
-    Bar(index=layout.MODERN_BAR, size=layout.MODERN_BAR_SIZE, wide=True, prefetchable=True),
-)
+__all__ = ["ConfigSpace", "ErrorStrobes", "virtio_bars"]
 
 _MAX_READ_REQUEST = 5  # 4096 bytes; 6 and 7 are reserved
+
+
+def virtio_bars(interface: Interface, vectors: int) -> tuple[Bar, ...]:
+    """The BARs of ``virtio_spec.layout`` that a function with these interfaces and MSI-X vectors has."""
+    bars: list[Bar] = []
+    if interface.has_legacy:
+        bars.append(Bar(index=layout.LEGACY_BAR, size=layout.LEGACY_BAR_SIZE, io=True))
+    if vectors:
+        bars.append(Bar(index=layout.MSIX_BAR, size=layout.MSIX_BAR_SIZE))
+    if interface.has_modern:
+        bars.append(Bar(index=layout.MODERN_BAR, size=layout.MODERN_BAR_SIZE, wide=True, prefetchable=True))
+    return tuple(bars)
 
 
 class ErrorStrobes(data.Struct):
@@ -56,6 +62,8 @@ class ConfigSpace(wiring.Component):
     Answers every request; a register that does not exist (all of 0x100 and above, too: there are no
     extended capabilities) reads 0 and ignores writes. The answer comes 5 cycles after the
     request, with an access through the PCI_CFG window (:class:`~.config_window.ConfigWindow`) later.
+    A function without the modern interface has neither virtio capabilities nor a window, answers after
+    2 cycles, and is a legacy endpoint, since it depends on its I/O BAR.
 
     A function level reset begins with the write of Initiate FLR, which is answered as any other.
     ``function_reset`` is then high until ``function_reset_done``; in this time configuration accesses
@@ -70,10 +78,10 @@ class ConfigSpace(wiring.Component):
     ----------
     identity
         Vendor, device and subsystem ids, revision, class code.
+    interface
+        Which register interfaces there are, and with them which BARs: :func:`virtio_bars`.
     vectors
-        MSI-X table entries, 1 to 128.
-    bars
-        Must hold the BARs of ``virtio_spec.layout``.
+        MSI-X table entries, 1 to 128; 0 for a function without MSI-X.
     max_payload
         Max_Payload_Size Supported in bytes.
     link_speed, link_width
@@ -86,13 +94,15 @@ class ConfigSpace(wiring.Component):
     config : :py:`In(ConfigBus)`
         Configuration requests addressed to this function.
     bus : :py:`Out(RegisterBus)`
-        BAR accesses through the PCI_CFG window.
-    bars : :py:`Out(BarSettings(bars))`
-        Where the BARs are; the member's Python attribute ``bar_list`` has the declaration.
+        BAR accesses through the PCI_CFG window; absent without the modern interface.
+    bars : :py:`Out(BarSettings(bar_list))`
+        Where the BARs are; the Python attribute ``bar_list`` has the declaration.
     dma : :py:`Out(DmaSettings)`
         Max_Payload_Size clamped to what is supported, Max_Read_Request_Size to 4096.
     msix : :py:`Out(MsixSettings)`
-        Message Control.
+        Message Control; all zero without MSI-X.
+    interrupt_disable : :py:`Out(1)`
+        Interrupt Disable of the command register: no INTx.
     d0 : :py:`Out(1)`
         Power state is D0.
     completion_timeout_disable : :py:`Out(1)`
@@ -113,15 +123,17 @@ class ConfigSpace(wiring.Component):
         self,
         *,
         identity: Identity,
+        interface: Interface = Interface.MODERN,
         vectors: int,
-        bars: Sequence[Bar] = VIRTIO_BARS,
         max_payload: int = 256,
         link_speed: int = 1,
         link_width: int = 1,
-        interrupt_pin: int = 0,
+        interrupt_pin: int = 1,
     ):
-        if vectors not in range(1, 129):
-            raise ValueError(f"vectors is a number from 1 to 128, not {vectors!r}")
+        if not isinstance(interface, Interface):
+            raise TypeError(f"interface is an Interface, not {interface!r}")
+        if vectors not in range(129):
+            raise ValueError(f"vectors is a number from 0 to 128, not {vectors!r}")
         if max_payload not in (128, 256, 512, 1024, 2048, 4096):
             raise ValueError(f"max_payload is a power of two from 128 to 4096, not {max_payload!r}")
         if link_speed not in range(1, 6):
@@ -130,81 +142,98 @@ class ConfigSpace(wiring.Component):
             raise ValueError(f"link_width is 1, 2, 4, 8, 12, 16 or 32, not {link_width!r}")
         if interrupt_pin not in range(5):
             raise ValueError(f"interrupt_pin is a number from 0 to 4, not {interrupt_pin!r}")
-        self.bar_list = check_bars(bars)
-        if missing := {layout.MSIX_BAR, layout.MODERN_BAR} - {bar.index for bar in self.bar_list}:
-            raise ValueError(f"bars lacks BAR {min(missing)}, which the capabilities point at")
         self.identity = identity
+        self.interface = interface
         self.vectors = vectors
         self.max_payload = max_payload
         self.link_speed = link_speed
         self.link_width = link_width
         self.interrupt_pin = interrupt_pin
-        super().__init__(
-            {
-                "config": In(ConfigBus),
-                "bus": Out(RegisterBus),
-                "bars": Out(BarSettings(self.bar_list)),
-                "dma": Out(DmaSettings),
-                "msix": Out(MsixSettings),
-                "d0": Out(1, init=1),
-                "completion_timeout_disable": Out(1),
-                "completer_id": In(16),
-                "interrupt_status": In(1),
-                "transactions_pending": In(1),
-                "errors": In(ErrorStrobes),
-                "function_reset": Out(1),
-                "function_reset_done": In(1),
-            }
-        )
+        self.bar_list = virtio_bars(interface, vectors)
+        members: dict[str, Any] = {
+            "config": In(ConfigBus),
+            "bars": Out(BarSettings(self.bar_list)),
+            "dma": Out(DmaSettings),
+            "msix": Out(MsixSettings),
+            "interrupt_disable": Out(1),
+            "d0": Out(1, init=1),
+            "completion_timeout_disable": Out(1),
+            "completer_id": In(16),
+            "interrupt_status": In(1),
+            "transactions_pending": In(1),
+            "errors": In(ErrorStrobes),
+            "function_reset": Out(1),
+            "function_reset_done": In(1),
+        }
+        if interface.has_modern:
+            members["bus"] = Out(RegisterBus)
+        super().__init__(members)
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        pointer, capabilities = link(
-            [
-                power_management(),
-                express(
-                    max_payload=exact_log2(self.max_payload // 128),
-                    link_speed=self.link_speed,
-                    link_width=self.link_width,
-                ),
-                msix(vectors=self.vectors),
-                *virtio_capabilities(),
-                virtio_window(),
-            ]
-        )
+        pointer, capabilities = link(self._capabilities())
         head = header(
             identity=self.identity,
             bars=self.bar_list,
             interrupt_pin=self.interrupt_pin,
             capabilities=pointer,
         )
-        (window_data,) = (field for field in capabilities if field.output == "window_data")
         m.submodules.registers = registers = ConfigRegisters(fields=[*head, *capabilities])
-        m.submodules.window = window = ConfigWindow(register=window_data.register, bars=self.bar_list)
-        connect(m, flipped(self.config), window.upstream)
-        connect(m, window.downstream, registers.bus)
-        connect(m, window.bus, flipped(self.bus))
+        if self.interface.has_modern:
+            self._window(m, registers)
+        else:
+            connect(m, flipped(self.config), registers.bus)
 
         output = registers.output
         m.d.comb += [
-            window.enable.eq(~self.function_reset),
-            window.settings.bar.eq(output.window_bar),
-            window.settings.offset.eq(output.window_offset),
-            window.settings.length.eq(output.window_length),
-            window.settings.data.eq(output.window_data),
             self.d0.eq(output.power_state == 0),
-            self.msix.enable.eq(output.msix_enable),
-            self.msix.mask.eq(output.msix_mask),
+            self.interrupt_disable.eq(output.interrupt_disable),
             self.completion_timeout_disable.eq(output.completion_timeout_disable),
         ]
+        if self.vectors:
+            m.d.comb += [self.msix.enable.eq(output.msix_enable), self.msix.mask.eq(output.msix_mask)]
         self._bar_settings(m, output)
         self._dma_settings(m, output)
         self._status(m, registers)
         self._function_reset(m, registers)
         return m
 
+    def _capabilities(self) -> list[Capability]:
+        found = [
+            power_management(),
+            express(
+                max_payload=exact_log2(self.max_payload // 128),
+                link_speed=self.link_speed,
+                link_width=self.link_width,
+                legacy=not self.interface.has_modern,
+            ),
+        ]
+        if self.vectors:
+            found.append(msix(vectors=self.vectors))
+        if self.interface.has_modern:
+            found += [*virtio_capabilities(), virtio_window()]
+        return found
+
+    def _window(self, m: Module, registers: ConfigRegisters) -> None:
+        (window_data,) = (field for field in registers.fields if field.output == "window_data")
+        m.submodules.window = window = ConfigWindow(register=window_data.register, bars=self.bar_list)
+        connect(m, flipped(self.config), window.upstream)
+        connect(m, window.downstream, registers.bus)
+        connect(m, window.bus, flipped(self.bus))
+        output: Any = registers.output
+        m.d.comb += [
+            window.enable.eq(~self.function_reset),
+            window.settings.bar.eq(output.window_bar),
+            window.settings.offset.eq(output.window_offset),
+            window.settings.length.eq(output.window_length),
+            window.settings.data.eq(output.window_data),
+        ]
+
     def _bar_settings(self, m: Module, output: Any) -> None:
-        m.d.comb += self.bars.memory_enable.eq(output.memory_space & self.d0 & ~self.function_reset)
+        decodes = self.d0 & ~self.function_reset
+        m.d.comb += self.bars.memory_enable.eq(output.memory_space & decodes)
+        if any(bar.io for bar in self.bar_list):
+            m.d.comb += self.bars.io_enable.eq(output.io_space & decodes)
         for bar, base in zip(self.bar_list, self.bars.base, strict=True):
             m.d.comb += base[exact_log2(bar.size) : 32].eq(output[f"bar{bar.index}"])
             if bar.wide:

@@ -32,7 +32,7 @@ class ConfigWindow(wiring.Component):
     are enabled: a write after the register has taken it, with the first bytes of the register; a
     read before, and its data becomes the first bytes of the register. If the bar has no address
     range here, the length is not 1, 2 or 4, or the offset is not a multiple of it or lies outside the
-    BAR, there is no access and the register is plain storage. Memory Space Enable has no say.
+    BAR, there is no access and the register is plain storage. Memory and I/O Space Enable have no say.
 
     Parameters
     ----------

@@ -79,9 +79,11 @@ def _link(speed: int, width: int) -> tuple[Field, ...]:
     return tuple(fields)
 
 
-def express(*, max_payload: int, link_speed: int, link_width: int) -> Capability:
+def express(*, max_payload: int, link_speed: int, link_width: int, legacy: bool = False) -> Capability:
     """PCI Express capability version 2 of an endpoint that can do function level resets.
 
+    ``legacy`` makes it a legacy endpoint, as one that does not work without its I/O BAR has to be
+    [§1.3.2]; to software it is an endpoint like the other.
     ``max_payload`` is the encoding of the supported payload size (128 << n bytes), ``link_speed`` 1
     for 2.5 GT/s to 5 for 32 GT/s.
 
@@ -93,7 +95,8 @@ def express(*, max_payload: int, link_speed: int, link_width: int) -> Capability
         id=CapabilityId.PCI_EXPRESS,
         size=0x3C,
         fields=(
-            Field(offset=0x02, width=4, init=2),  # Capability Version; endpoint is type 0
+            Field(offset=0x02, width=4, init=2),  # Capability Version
+            Field(offset=0x02, bit=4, width=4, init=int(legacy)),  # Device/Port Type
             Field(offset=0x04, width=3, init=max_payload),  # Max_Payload_Size Supported
             Field(offset=0x04, bit=5, width=1, init=1),  # Extended Tag Field Supported
             Field(offset=0x04, bit=15, width=1, init=1),  # Role-Based Error Reporting

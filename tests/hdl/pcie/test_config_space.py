@@ -2,17 +2,17 @@ import random
 from typing import Any
 
 import pytest
-from amaranth_virtio.pcie.bars import Bar
 from amaranth_virtio.pcie.config_header import Identity
-from amaranth_virtio.pcie.config_space import ConfigSpace
+from amaranth_virtio.pcie.config_space import ConfigSpace, virtio_bars
 from helpers.config import config_read, config_write
 from helpers.simulation import simulate
 from virtio_spec.virtio import DeviceType
+from virtio_spec.virtio_pci import Interface
 
-# Every dword of the function below that is not 0 throughout: value after reset, bits that can be
+# Every dword of the functions below that is not 0 throughout: value after reset, bits that can be
 # written, bits that are cleared by writing 1.  Written down from PCIe base 5.0 §7.5 and §7.7.2 and
 # virtio 1.4 §4.1.4.
-REGISTERS = {
+MODERN = {
     0x00: (0x1042_1AF4, 0x0000_0000, 0),
     0x04: (0x0010_0000, 0x0000_0546, 0xB900_0000),
     0x08: (0x0100_0001, 0x0000_0000, 0),
@@ -22,7 +22,7 @@ REGISTERS = {
     0x24: (0x0000_0000, 0xFFFF_FFFF, 0),
     0x2C: (0x1100_1AF4, 0x0000_0000, 0),
     0x34: (0x0000_0040, 0x0000_0000, 0),
-    0x3C: (0x0000_0000, 0x0000_00FF, 0),
+    0x3C: (0x0000_0100, 0x0000_00FF, 0),
     # Power management
     0x40: (0x0003_4801, 0x0000_0000, 0),
     0x44: (0x0000_0008, 0x0000_0003, 0),
@@ -64,6 +64,34 @@ REGISTERS = {
     0xE0: (0x0000_0000, 0xFFFF_FFFF, 0),
     0xE4: (0x0000_0000, 0xFFFF_FFFF, 0),
 }
+# Transitional ids, revision 0, I/O Space Enable and BAR 0.
+TRANSITIONAL = MODERN | {
+    0x00: (0x1001_1AF4, 0x0000_0000, 0),
+    0x04: (0x0010_0000, 0x0000_0547, 0xB900_0000),
+    0x08: (0x0100_0000, 0x0000_0000, 0),
+    0x10: (0x0000_0001, 0xFFFF_FF00, 0),
+    0x2C: (0x0002_1AF4, 0x0000_0000, 0),
+}
+# No BAR 4 and no virtio capabilities; a legacy endpoint.
+LEGACY = {
+    offset: TRANSITIONAL[offset] for offset in TRANSITIONAL if offset < 0x90 and offset not in (0x20, 0x24)
+} | {
+    0x48: (0x0012_8410, 0x0000_0000, 0),
+    0x84: (0x0003_0011, 0xC000_0000, 0),
+}
+# The same without MSI-X: PCI Express is the last capability.
+BARE = {offset: LEGACY[offset] for offset in LEGACY if offset < 0x84 and offset != 0x14} | {
+    0x48: (0x0012_0010, 0x0000_0000, 0),
+}
+KINDS = [
+    (Interface.MODERN, 4, MODERN),
+    (Interface.TRANSITIONAL, 4, TRANSITIONAL),
+    (Interface.LEGACY, 4, LEGACY),
+    (Interface.LEGACY, 0, BARE),
+]
+each_kind = pytest.mark.parametrize(
+    ("interface", "vectors", "registers"), KINDS, ids=["modern", "transitional", "legacy", "bare"]
+)
 INITIATE_FLR = 0x8000
 # What a function level reset leaves alone [PCIe base 5.0 §6.6.2], and sticky registers.
 KEPT = {0x50: 0x0000_00E0, 0x58: 0x0000_00CB, 0x78: 0x0000_FFFF}
@@ -71,7 +99,9 @@ KEPT = {0x50: 0x0000_00E0, 0x58: 0x0000_00CB, 0x78: 0x0000_FFFF}
 
 def function(**parameters: Any) -> ConfigSpace:
     parameters = {"vectors": 4, "max_payload": 256, "link_speed": 2, "link_width": 4} | parameters
-    return ConfigSpace(identity=Identity.modern(DeviceType.BLOCK, 0x010000), **parameters)
+    modern = parameters.get("interface", Interface.MODERN) is Interface.MODERN
+    identity = Identity.modern if modern else Identity.transitional
+    return ConfigSpace(identity=identity(DeviceType.BLOCK, 0x010000), **parameters)
 
 
 async def strobe(ctx: Any, dut: ConfigSpace, *names: str) -> None:
@@ -86,15 +116,17 @@ def expand(byte_enable: int) -> int:
     return sum(0xFF << 8 * lane for lane in range(4) if byte_enable >> lane & 1)
 
 
-def test_every_register_has_its_reset_value_at_every_access_width():
-    dut = function()
+@each_kind
+def test_every_register_has_its_reset_value_at_every_access_width(interface, vectors, registers):
+    """PCI-ID-DEV-03, PCI-ID-DEV-04, PCI-LEG-DEV-01 to PCI-LEG-DEV-04."""
+    dut = function(interface=interface, vectors=vectors)
 
     async def bench(ctx: Any) -> None:
         for offset in [*range(0, 0x100, 4), 0x100, 0x104, 0x7FC, 0xFFC]:
-            value = REGISTERS.get(offset, (0, 0, 0))[0]
+            value = registers.get(offset, (0, 0, 0))[0]
             assert await config_read(ctx, dut.config, offset) == value, hex(offset)
         for offset in (0x00, 0x08, 0x4C, 0xA0):
-            value = REGISTERS[offset][0]
+            value = registers.get(offset, (0, 0, 0))[0]
             for half in (0, 2):
                 assert await config_read(ctx, dut.config, offset + half, 2) == value >> 8 * half & 0xFFFF
             for byte in range(4):
@@ -103,28 +135,32 @@ def test_every_register_has_its_reset_value_at_every_access_width():
     simulate(dut, bench)
 
 
-def test_an_answer_comes_five_cycles_after_its_request():
-    dut = function()
+@pytest.mark.parametrize(
+    ("interface", "latency"), [(Interface.MODERN, 5), (Interface.TRANSITIONAL, 5), (Interface.LEGACY, 2)]
+)
+def test_an_answer_comes_in_a_fixed_number_of_cycles(interface, latency):
+    dut = function(interface=interface)
 
     async def bench(ctx: Any) -> None:
         ctx.set(dut.config.request.valid, 1)
-        for cycle in range(6):
-            assert ctx.get(dut.config.request.ready) == (cycle == 0)
-            assert ctx.get(dut.config.response.valid) == (cycle == 5)
+        assert ctx.get(dut.config.request.ready)
+        for cycle in range(latency + 2):
+            assert ctx.get(dut.config.response.valid) == (cycle == latency)
             await ctx.tick()
             ctx.set(dut.config.request.valid, 0)
 
     simulate(dut, bench)
 
 
-def test_writes_change_just_the_enabled_bytes_of_the_writable_bits():
+@each_kind
+def test_writes_change_just_the_enabled_bytes_of_the_writable_bits(interface, vectors, registers):
     """Bad input: writes to read-only fields.  PCI-CAP-DRV-09: capabilities are read-only but for PCI_CFG."""
-    dut = function()
+    dut = function(interface=interface, vectors=vectors)
     rng = random.Random(1)
 
     async def bench(ctx: Any) -> None:
         for offset in [*range(0, 0x100, 4), 0x100, 0x400]:
-            init, writable, _ = REGISTERS.get(offset, (0, 0, 0))
+            init, writable, _ = registers.get(offset, (0, 0, 0))
             value = init
             for byte_enable in [15, 15, *rng.sample(range(15), 15)]:
                 data = rng.choice((0xFFFF_FFFF, 0, rng.getrandbits(32)))
@@ -156,32 +192,61 @@ def test_halves_and_bytes_are_written_alone():
 
 
 def test_bars_tell_their_size_and_take_their_address():
-    dut = function()
+    dut = function(interface=Interface.TRANSITIONAL)
 
     async def bench(ctx: Any) -> None:
         sizes = {}
         for index in range(6):
             await config_write(ctx, dut.config, 0x10 + 4 * index, 0xFFFFFFFF)
             sizes[index] = await config_read(ctx, dut.config, 0x10 + 4 * index)
-        assert sizes == {0: 0, 1: 0xFFFFF000, 2: 0, 3: 0, 4: 0xFFFFC00C, 5: 0xFFFFFFFF}
+        assert sizes == {0: 0xFFFFFF01, 1: 0xFFFFF000, 2: 0, 3: 0, 4: 0xFFFFC00C, 5: 0xFFFFFFFF}
         await config_write(ctx, dut.config, 0x30, 0xFFFFFFFF)
         assert await config_read(ctx, dut.config, 0x30) == 0, "no expansion ROM"
         # An address whose bits below the size are set, byte by byte for BAR 4.
+        await config_write(ctx, dut.config, 0x10, 0x8000C0FE)
         await config_write(ctx, dut.config, 0x14, 0xFEBD1FFF)
         for byte in range(8):
             await config_write(ctx, dut.config, 0x20 + byte, 0x12_3456_7800_7FFF >> 8 * byte & 0xFF, 1)
-        assert not ctx.get(dut.bars.memory_enable)
-        await config_write(ctx, dut.config, 0x04, 2)
-        assert ctx.get(dut.bars.memory_enable)
-        assert [ctx.get(base) for base in dut.bars.base] == [0xFEBD1000, 0x12_3456_7800_4000]
+        for command in (0, 1, 2, 3):
+            await config_write(ctx, dut.config, 0x04, command)
+            assert ctx.get(dut.bars.io_enable) == command & 1
+            assert ctx.get(dut.bars.memory_enable) == command >> 1
+        assert [ctx.get(base) for base in dut.bars.base] == [0x8000C000, 0xFEBD1000, 0x12_3456_7800_4000]
 
     simulate(dut, bench)
 
 
-@pytest.mark.parametrize("vectors", [1, 128])
-def test_the_capability_list_ends_and_has_every_capability_once(vectors):
+@pytest.mark.parametrize(
+    ("interface", "vectors", "bars"),
+    [
+        (Interface.MODERN, 3, {1: 0xFFFFF000, 4: 0xFFFFC00C, 5: 0xFFFFFFFF}),
+        (Interface.MODERN, 0, {4: 0xFFFFC00C, 5: 0xFFFFFFFF}),
+        (Interface.TRANSITIONAL, 0, {0: 0xFFFFFF01, 4: 0xFFFFC00C, 5: 0xFFFFFFFF}),
+        (Interface.LEGACY, 3, {0: 0xFFFFFF01, 1: 0xFFFFF000}),
+        (Interface.LEGACY, 0, {0: 0xFFFFFF01}),
+    ],
+)
+def test_there_are_just_the_bars_of_the_interfaces_and_of_msix(interface, vectors, bars):
+    dut = function(interface=interface, vectors=vectors)
+    assert virtio_bars(interface, vectors) == dut.bar_list
+    assert [bar.index for bar in dut.bar_list] == [index for index in bars if index != 5]
+
+    async def bench(ctx: Any) -> None:
+        for index in range(6):
+            await config_write(ctx, dut.config, 0x10 + 4 * index, 0xFFFFFFFF)
+            assert await config_read(ctx, dut.config, 0x10 + 4 * index) == bars.get(index, 0)
+        await config_write(ctx, dut.config, 0x04, 0x3)
+        assert ctx.get(dut.bars.io_enable) == (0 in bars)
+        assert await config_read(ctx, dut.config, 0x04, 2) == (0x3 if 0 in bars else 0x2)
+
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize("vectors", [0, 1, 128])
+@pytest.mark.parametrize("interface", Interface)
+def test_the_capability_list_ends_and_has_every_capability_once(interface, vectors):
     """PCI-CAP-DEV-04, PCI-NTF-DEV-01, PCI-ISR-DEV-01, PCI-CFGA-DEV-01, MSIX-DEV-02."""
-    dut = function(vectors=vectors)
+    dut = function(interface=interface, vectors=vectors)
 
     async def bench(ctx: Any) -> None:
         assert await config_read(ctx, dut.config, 0x06, 2) & 0x10
@@ -202,7 +267,11 @@ def test_the_capability_list_ends_and_has_every_capability_once(vectors):
             taken |= occupied
             found.append((identifier, kind))
             pointer = await config_read(ctx, dut.config, pointer + 1, 1)
-        wanted = [(0x01, None), (0x10, None), (0x11, None), *((0x09, kind) for kind in range(1, 6))]
+        wanted = [(0x01, None), (0x10, None)]
+        if vectors:
+            wanted.append((0x11, None))
+        if interface is not Interface.LEGACY:
+            wanted += [(0x09, kind) for kind in range(1, 6)]
         assert sorted(found, key=str) == sorted(wanted, key=str)
 
     simulate(dut, bench)
@@ -271,7 +340,9 @@ def test_interrupt_status_and_transactions_pending_are_live_and_read_only():
             assert await config_read(ctx, dut.config, DEVICE_STATUS, 2) == level << 5
         # Interrupt Disable hides the interrupt, not its status.
         ctx.set(dut.interrupt_status, 1)
+        assert not ctx.get(dut.interrupt_disable)
         await config_write(ctx, dut.config, 0x04, 0x400)
+        assert ctx.get(dut.interrupt_disable)
         assert await config_read(ctx, dut.config, STATUS, 2) == 0x18
 
     simulate(dut, bench)
@@ -319,29 +390,31 @@ def test_dma_settings_follow_the_registers():
 
 
 def test_in_d3hot_the_function_neither_masters_the_bus_nor_decodes_and_forgets_nothing():
-    dut = function()
+    dut = function(interface=Interface.TRANSITIONAL)
 
     async def bench(ctx: Any) -> None:
-        await config_write(ctx, dut.config, 0x04, 0x6, 2)
+        await config_write(ctx, dut.config, 0x04, 0x7, 2)
         await config_write(ctx, dut.config, 0x14, 0xFE000000)
         for state, running in ((1, 1), (2, 1), (3, 0), (0, 1)):
             await config_write(ctx, dut.config, 0x44, state, 2)
             assert ctx.get(dut.d0) == running
             assert ctx.get(dut.dma.bus_master) == running
             assert ctx.get(dut.bars.memory_enable) == running
+            assert ctx.get(dut.bars.io_enable) == running
             assert await config_read(ctx, dut.config, 0x44) == 8 | (0 if running else 3)
         assert await config_read(ctx, dut.config, 0x14) == 0xFE000000
 
     simulate(dut, bench)
 
 
-def test_a_function_level_reset_clears_all_but_what_the_standard_keeps():
-    dut = function()
+@each_kind
+def test_a_function_level_reset_clears_all_but_what_the_standard_keeps(interface, vectors, registers):
+    dut = function(interface=interface, vectors=vectors)
 
     async def bench(ctx: Any) -> None:
         await strobe(ctx, dut, *EVENTS)
         written = {}
-        for offset, (_, writable, clears) in REGISTERS.items():
+        for offset, (_, writable, clears) in registers.items():
             if offset not in (0x44, 0xE4):
                 await config_write(ctx, dut.config, offset, writable & ~clears)
                 written[offset] = await config_read(ctx, dut.config, offset)
@@ -351,13 +424,14 @@ def test_a_function_level_reset_clears_all_but_what_the_standard_keeps():
         for _ in range(20):
             assert ctx.get(dut.function_reset)
             assert not ctx.get(dut.bars.memory_enable)
+            assert not ctx.get(dut.bars.io_enable)
             await ctx.tick()
         assert await config_read(ctx, dut.config, 0x50, 2) & INITIATE_FLR == 0
         ctx.set(dut.function_reset_done, 1)
         await ctx.tick()
         ctx.set(dut.function_reset_done, 0)
         assert not ctx.get(dut.function_reset)
-        for offset, (init, _, _) in REGISTERS.items():
+        for offset, (init, _, _) in registers.items():
             kept = KEPT.get(offset, 0)
             wanted = init & ~kept | written.get(offset, 0) & kept
             assert await config_read(ctx, dut.config, offset) == wanted, hex(offset)
@@ -400,13 +474,12 @@ def test_a_link_of_2_5_gt_has_no_link_control_2():
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"vectors": 0}, "vectors is a number from 1 to 128, not 0"),
-        ({"vectors": 129}, "vectors is a number from 1 to 128, not 129"),
+        ({"vectors": -1}, "vectors is a number from 0 to 128, not -1"),
+        ({"vectors": 129}, "vectors is a number from 0 to 128, not 129"),
         ({"max_payload": 200}, "max_payload is a power of two from 128 to 4096, not 200"),
         ({"link_speed": 6}, "link_speed is a number from 1 to 5, not 6"),
         ({"link_width": 3}, "link_width is 1, 2, 4, 8, 12, 16 or 32, not 3"),
         ({"interrupt_pin": 5}, "interrupt_pin is a number from 0 to 4, not 5"),
-        ({"bars": [Bar(index=1, size=4096)]}, "bars lacks BAR 4, which the capabilities point at"),
     ],
 )
 def test_wrong_parameters_are_refused(parameters, message):
@@ -415,6 +488,42 @@ def test_wrong_parameters_are_refused(parameters, message):
     assert str(error.value) == message
 
 
+def test_an_interface_is_not_named_by_a_word():
+    with pytest.raises(TypeError, match=r"^interface is an Interface, not 'legacy'$"):
+        function(interface="legacy")
+
+
 def test_a_modern_function_does_not_take_a_transitional_subsystem_id():
     with pytest.raises(ValueError, match="subsystem_id is 0x40 or more .* not 0x2"):
         Identity.modern(DeviceType.BLOCK, 0x010000, subsystem_id=2)
+
+
+@pytest.mark.parametrize(
+    ("device_type", "device_id"),
+    [
+        (DeviceType.NET, 0x1000),
+        (DeviceType.BLOCK, 0x1001),
+        (DeviceType.BALLOON, 0x1002),
+        (DeviceType.CONSOLE, 0x1003),
+        (DeviceType.SCSI, 0x1004),
+        (4, 0x1005),
+        (DeviceType.P9, 0x1009),
+    ],
+)
+def test_a_transitional_identity_is_what_legacy_drivers_look_for(device_type, device_id):
+    """PCI-LEG-DEV-01, PCI-LEG-DEV-02, PCI-LEG-DEV-03."""
+    assert Identity.transitional(device_type, 0x00FF00) == Identity(
+        vendor_id=0x1AF4,
+        device_id=device_id,
+        subsystem_vendor_id=0x1AF4,
+        subsystem_id=device_type,
+        revision=0,
+        class_code=0x00FF00,
+    )
+
+
+@pytest.mark.parametrize("device_type", [DeviceType.RTC, 63])
+def test_a_type_without_a_transitional_id_is_refused(device_type):
+    message = f"^virtio device type {int(device_type)} has no transitional PCI device id$"
+    with pytest.raises(ValueError, match=message):
+        Identity.transitional(device_type, 0x00FF00)

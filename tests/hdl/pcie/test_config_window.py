@@ -7,12 +7,14 @@ from amaranth_virtio.pcie.config_space import ConfigSpace
 from helpers.config import RegisterTarget, config_read, config_write
 from helpers.simulation import STALLS, simulate
 from virtio_spec.virtio import DeviceType
+from virtio_spec.virtio_pci import Interface
 
 BAR, OFFSET, LENGTH, DATA = 0xD8, 0xDC, 0xE0, 0xE4
 
 
-def function() -> ConfigSpace:
-    return ConfigSpace(identity=Identity.modern(DeviceType.ENTROPY, 0x00FF00), vectors=2)
+def function(interface: Interface = Interface.MODERN) -> ConfigSpace:
+    identity = Identity.transitional if interface.has_legacy else Identity.modern
+    return ConfigSpace(identity=identity(DeviceType.ENTROPY, 0x00FF00), interface=interface, vectors=2)
 
 
 async def aim(ctx: Any, dut: ConfigSpace, bar: int, offset: int, length: int) -> None:
@@ -111,6 +113,48 @@ def test_any_enabled_byte_makes_one_access_of_the_whole_length():
         assert len(target.seen) == 2
 
     simulate(dut, bench, background=[target.run])
+
+
+def test_the_window_of_a_transitional_function_reaches_the_legacy_registers_and_no_further():
+    """PCI-CFGA-DEV-02, PCI-CFGA-DEV-03."""
+    dut = function(Interface.TRANSITIONAL)
+    target = RegisterTarget(dut.bus, clear_on_read=((0, 0x13),))
+
+    async def bench(ctx: Any) -> None:
+        target.bytes[0, 0x13] = 3
+        for offset, length in ((0, 4), (0x10, 2), (0x13, 1), (0xFC, 4), (0xFF, 1)):
+            await aim(ctx, dut, 0, offset, length)
+            answer = await config_read(ctx, dut.config, DATA, length)
+            assert answer == (3 if offset == 0x13 else 0)
+            await config_write(ctx, dut.config, DATA, 0x5A, length)
+            assert target.bytes[0, offset] == 0x5A
+            read, write = target.seen
+            assert (read.bar, read.address, read.write) == (0, offset & ~3, 0)
+            assert (write.bar, write.address, write.write) == (0, offset & ~3, 1)
+            assert read.byte_enable == write.byte_enable == (1 << length) - 1 << offset % 4
+            target.seen.clear()
+        for offset in (0x100, 0x1000, 0x2000):
+            await aim(ctx, dut, 0, offset, 4)
+            await config_read(ctx, dut.config, DATA)
+            assert target.seen == []
+        for bar, offset in ((1, 0x800), (4, 0x1000)):
+            await aim(ctx, dut, bar, offset, 1)
+            await config_read(ctx, dut.config, DATA, 1)
+        assert [(read.bar, read.address) for read in target.seen] == [(1, 0x800), (4, 0x1000)]
+
+    simulate(dut, bench, background=[target.run])
+
+
+def test_a_legacy_function_has_no_window():
+    dut = function(Interface.LEGACY)
+    assert "bus" not in dut.signature.members
+
+    async def bench(ctx: Any) -> None:
+        for offset in (BAR, OFFSET, LENGTH, DATA):
+            await config_write(ctx, dut.config, offset, 0xFFFFFFFF)
+            assert await config_read(ctx, dut.config, offset) == 0
+
+    simulate(dut, bench)
 
 
 @pytest.mark.parametrize(
