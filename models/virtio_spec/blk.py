@@ -43,6 +43,7 @@ class BlkReqType(enum.IntEnum):
     IN = 0
     OUT = 1
     FLUSH = 4
+    FLUSH_OUT = 5  # on the legacy interface the same as FLUSH
     GET_ID = 8
     GET_LIFETIME = 10
     DISCARD = 11

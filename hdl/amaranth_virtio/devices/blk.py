@@ -34,7 +34,9 @@ class BlkDevice(Device):
     whose readable bytes could not be read to the end; a write under way is aborted.
 
     While FLUSH is not accepted, writes are stable when they complete: the device flushes the storage
-    after each of them.  [§5.2.6.2]
+    after each of them.  [§5.2.6.2] So it does before DRIVER_OK, which only the legacy interface lets a
+    driver see: writing features does not change the cache mode.  [§5.2.5.3] On the legacy interface
+    FLUSH_OUT is the same as FLUSH.  [§5.2.6.3]
 
     Data moves at one beat per cycle. A reset waits for the operation that the storage has begun.
 
@@ -65,6 +67,8 @@ class BlkDevice(Device):
 
     chains: Any
     features: Any
+    driver_ok: Any
+    legacy: Any
     config: Any
     config_changed: Any
     storage: Any
@@ -137,7 +141,8 @@ class BlkDevice(Device):
         wiring.connect(m, requests.storage, wiring.flipped(self.storage))
         m.d.comb += [
             requests.capacity.eq(self.config.capacity),
-            requests.flush_accepted.eq(self.features[BlkFeature.FLUSH]),
+            requests.write_back.eq(self.driver_ok & self.features[BlkFeature.FLUSH]),
+            requests.legacy.eq(self.legacy),
         ]
 
         config = self.config

@@ -47,6 +47,8 @@ class BlkJudge(wiring.Component):
         Readable bytes behind the header, and writable ones in front of the status.
     capacity : :py:`In(64)`
         Sectors.
+    legacy : :py:`In(1)`
+        On the legacy interface FLUSH_OUT is the same as FLUSH.  [§5.2.6.3]
     verdict : :py:`Out(Verdict)`
         For a header and a capacity that were the same in the cycle before.
     """
@@ -56,6 +58,7 @@ class BlkJudge(wiring.Component):
     data_out: In(32)
     data_in: In(32)
     capacity: In(64)
+    legacy: In(1)
     verdict: Out(Verdict)
 
     def __init__(self, *, read_only: bool):
@@ -89,6 +92,13 @@ class BlkJudge(wiring.Component):
                     verdict.status.eq(BlkStatus.OK),
                 ]
 
+        def flush():
+            m.d.comb += [
+                verdict.operate.eq(1),
+                verdict.operation.eq(StorageOperation.FLUSH),
+                verdict.status.eq(BlkStatus.OK),
+            ]
+
         m.d.comb += verdict.status.eq(BlkStatus.IOERR)
         with m.If(self.complete), m.Switch(self.header.type):
             with m.Case(BlkReqType.IN):
@@ -98,11 +108,11 @@ class BlkJudge(wiring.Component):
                     transfer(StorageOperation.WRITE)
                     m.d.comb += verdict.takes_data.eq(verdict.operate)
             with m.Case(BlkReqType.FLUSH):
-                m.d.comb += [
-                    verdict.operate.eq(1),
-                    verdict.operation.eq(StorageOperation.FLUSH),
-                    verdict.status.eq(BlkStatus.OK),
-                ]
+                flush()
+            with m.Case(BlkReqType.FLUSH_OUT):
+                m.d.comb += verdict.status.eq(BlkStatus.UNSUPP)
+                with m.If(self.legacy):
+                    flush()
             with m.Case(BlkReqType.GET_ID):
                 m.d.comb += [verdict.identify.eq(1), verdict.status.eq(BlkStatus.OK)]
             with m.Default():

@@ -41,14 +41,17 @@ class BlkRequests(wiring.Component):
         What is behind the device; its ``capacity`` is not looked at.
     capacity : :py:`In(64)`
         Sectors, as the driver is told.
-    flush_accepted : :py:`In(1)`
-        The driver flushes where it wants its writes to be stable.
+    write_back : :py:`In(1)`
+        The driver flushes where it wants its writes to be stable; otherwise each write is flushed.
+    legacy : :py:`In(1)`
+        FLUSH_OUT is the same as FLUSH.
     """
 
     chains: Any
     storage: Any
     capacity: Any
-    flush_accepted: Any
+    write_back: Any
+    legacy: Any
 
     def __init__(self, *, width: int, read_only: bool, serial: bytes):
         self.width = width
@@ -72,7 +75,8 @@ class BlkRequests(wiring.Component):
                 "chains": In(ChainSignature(width)),
                 "storage": Out(StorageSignature(width)),
                 "capacity": In(64),
-                "flush_accepted": In(1),
+                "write_back": In(1),
+                "legacy": In(1),
             }
         )
 
@@ -85,6 +89,7 @@ class BlkRequests(wiring.Component):
             judge.data_out.eq(self._data_out),
             judge.data_in.eq(self._data_in),
             judge.capacity.eq(self.capacity),
+            judge.legacy.eq(self.legacy),
         ]
         with m.If(self.storage.write_data.ready):
             m.d.sync += self.storage.write_data.valid.eq(0)
@@ -229,7 +234,7 @@ class BlkRequests(wiring.Component):
                     m.next = "IDLE"
                 with m.Elif(self._aborted):
                     m.next = "GIVE_UP"
-                with m.Elif(written & ~response.p.error & ~self.flush_accepted):
+                with m.Elif(written & ~response.p.error & ~self.write_back):
                     m.d.sync += request.p.operation.eq(StorageOperation.FLUSH)
                     m.next = "REQUEST"
                 with m.Else():

@@ -42,6 +42,8 @@ class RamBlkDevice(Device):
         connect(m, self.blk.storage, self.disk.storage)
         m.d.comb += [
             self.blk.features.eq(self.features),
+            self.blk.driver_ok.eq(self.driver_ok),
+            self.blk.legacy.eq(self.legacy),
             self.config.eq(self.blk.config),
             self.config_changed.eq(self.blk.config_changed),
         ]

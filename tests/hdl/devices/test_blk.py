@@ -13,7 +13,7 @@ from helpers.chains import ChainHost, Job
 from helpers.simulation import STALLS, simulate
 from helpers.storage import PythonStorage
 
-IN, OUT, FLUSH, GET_ID = 0, 1, 4, 8
+IN, OUT, FLUSH, FLUSH_OUT, GET_ID = 0, 1, 4, 5, 8
 OK, IOERR, UNSUPP = b"\0", b"\1", b"\2"
 FLUSH_ACCEPTED = 1 << 9
 SERIAL = b"disk-of-the-tests"
@@ -25,7 +25,7 @@ def request(kind: int, sector: int, data: bytes = b"", room: int = 0) -> Job:
     return Job(struct.pack("<IIQ", kind, 0xDEADBEEF, sector) + data, room + 1)
 
 
-def reference(content: bytearray, job: Job, read_only: bool = False) -> bytes:
+def reference(content: bytearray, job: Job, read_only: bool = False, legacy: bool = False) -> bytes:
     """What the device has to write for ``job``; stores what it has to store."""
     if job.writable == 0 or job.fails_at is not None:
         return b""
@@ -44,7 +44,7 @@ def reference(content: bytearray, job: Job, read_only: bool = False) -> bytes:
             return bytes(room) + IOERR
         content[start : start + len(data)] = data
         return bytes(room) + OK
-    if kind == FLUSH:
+    if kind == FLUSH or (legacy and kind == FLUSH_OUT):
         return bytes(room) + OK
     if kind == GET_ID:
         return SERIAL.ljust(20, b"\0").ljust(room, b"\0")[:room] + OK
@@ -52,16 +52,29 @@ def reference(content: bytearray, job: Job, read_only: bool = False) -> bytes:
 
 
 class Bench:
-    def __init__(self, width: int, *, stall: float = 0.0, features: int = FLUSH_ACCEPTED, **options: Any):
+    def __init__(
+        self,
+        width: int,
+        *,
+        stall: float = 0.0,
+        features: int = FLUSH_ACCEPTED,
+        driver_ok: bool = True,
+        legacy: bool = False,
+        **options: Any,
+    ):
         storage = {name: options.pop(name) for name in ("fails",) if name in options}
         self.device: Any = BlkDevice(width=width, serial=SERIAL, **options)
         self.host = ChainHost(self.device, stall=stall)
         self.storage = PythonStorage(self.device, sectors=SECTORS, stall=stall, **storage)
         self.features = features
+        self.driver_ok = driver_ok
+        self.legacy = legacy
 
     def run(self, bench: Any, deadline: int = 20_000) -> None:
         async def main(ctx: Any) -> None:
             ctx.set(self.device.features, self.features)
+            ctx.set(self.device.driver_ok, self.driver_ok)
+            ctx.set(self.device.legacy, self.legacy)
             await ctx.tick().repeat(2)
             await bench(ctx)
 
@@ -139,6 +152,40 @@ def test_requests_of_every_kind_do_what_the_standard_says(width, stall):
     bench.run(main, deadline=60_000)
 
 
+@pytest.mark.parametrize("stall", [0.0, 0.5])
+def test_on_the_legacy_interface_requests_are_the_same_but_for_flush_out(stall):
+    """BLK-LEG-DEV-06: FLUSH_OUT is FLUSH; all else, SCSI commands too, is as on the modern interface."""
+    bench = Bench(64, stall=stall, legacy=True)
+    rng = random.Random(f"legacy {stall}")
+
+    async def main(ctx):
+        content = bytearray(bench.storage.data)
+        for job in mixed_jobs(rng)[:12] + [request(FLUSH_OUT, 0), request(FLUSH_OUT, 7, b"x" * 30, room=4)]:
+            assert await bench.do(ctx, job) == reference(content, job, legacy=True)
+        assert bench.storage.data == content
+
+    bench.run(main, deadline=60_000)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_flush_out_flushes_on_the_legacy_interface_and_nowhere_else(legacy):
+    """BLK-LEG-DEV-06, and the answer of the storage is that of the request."""
+    failing = []
+    bench = Bench(64, legacy=legacy, fails=lambda name, *_: name in failing)
+
+    async def main(ctx):
+        new = random.Random(9).randbytes(512)
+        before = bench.storage.durable
+        assert await bench.do(ctx, request(OUT, 3, new)) == OK
+        assert bench.storage.durable == before
+        assert await bench.do(ctx, request(FLUSH_OUT, 0)) == (OK if legacy else UNSUPP)
+        assert (bench.storage.durable[3 * 512 : 4 * 512] == new) is legacy
+        failing.append("FLUSH")
+        assert await bench.do(ctx, request(FLUSH_OUT, 0)) == (IOERR if legacy else UNSUPP)
+
+    bench.run(main)
+
+
 @pytest.mark.parametrize("kind", [IN, OUT, FLUSH, GET_ID, 11])
 def test_a_512_bit_path_works_too(kind):
     bench = Bench(512)
@@ -197,6 +244,39 @@ def test_without_the_flush_feature_a_write_is_stable_when_it_completes():
         assert bench.storage.durable[3 * 512 : 5 * 512] == new
         assert await bench.do(ctx, request(IN, 3, room=512)) == new[:512] + OK
         assert bench.storage.log == [("WRITE", 3, 2), ("FLUSH", 0, 0), ("READ", 3, 1)]
+
+    bench.run(main)
+
+
+def test_only_driver_ok_makes_writes_cached_whatever_the_features_are():
+    """BLK-LEG-DEV-03, BLK-LEG-DEV-04: a legacy driver may use buffers before it sets DRIVER_OK."""
+    bench = Bench(64, features=0, driver_ok=False, legacy=True)
+
+    async def is_durable(ctx, sector):
+        new = random.Random(sector).randbytes(512)
+        assert await bench.do(ctx, request(OUT, sector, new)) == OK
+        return bench.storage.durable[512 * sector : 512 * (sector + 1)] == new
+
+    async def main(ctx):
+        found = []
+        steps = [(0, 0), (FLUSH_ACCEPTED, 0), (0, 0), (FLUSH_ACCEPTED, 0), (FLUSH_ACCEPTED, 1)]
+        for sector, (features, driver_ok) in enumerate(steps):
+            ctx.set(bench.device.features, features)
+            ctx.set(bench.device.driver_ok, driver_ok)
+            found.append(await is_durable(ctx, sector))
+        assert found == [True, True, True, True, False]
+
+    bench.run(main)
+
+
+def test_driver_ok_without_the_flush_feature_leaves_writes_durable():
+    """BLK-LEG-DEV-03."""
+    bench = Bench(64, features=0, driver_ok=True, legacy=True)
+
+    async def main(ctx):
+        new = random.Random(3).randbytes(512)
+        assert await bench.do(ctx, request(OUT, 3, new)) == OK
+        assert bench.storage.durable[3 * 512 : 4 * 512] == new
 
     bench.run(main)
 

@@ -6,7 +6,7 @@ from amaranth_virtio.devices.ram_blk import RamBlkDevice
 from helpers.chains import ChainHost, Job
 from helpers.simulation import simulate
 
-IN, OUT, GET_ID = 0, 1, 8
+IN, OUT, FLUSH_OUT, GET_ID = 0, 1, 5, 8
 
 
 def header(kind: int, sector: int) -> bytes:
@@ -34,3 +34,19 @@ def test_the_disk_inside_keeps_what_was_written_and_shows_what_it_was_made_with(
         assert bytes(serial.written) == b"inside".ljust(20, b"\0") + b"\0"
 
     simulate(dut, bench, background=host.benches, deadline=5000)
+
+
+@pytest.mark.parametrize("legacy", [0, 1])
+def test_the_interface_in_use_reaches_the_disk(legacy):
+    dut = RamBlkDevice(width=64, sectors=4)
+    host = ChainHost(dut)
+
+    async def bench(ctx):
+        ctx.set(dut.legacy, legacy)
+        ctx.set(dut.driver_ok, 1)
+        await ctx.tick()
+        job = host.put(Job(readable=header(FLUSH_OUT, 0), writable=1))
+        await host.until(ctx, job)
+        assert bytes(job.written) == (b"\0" if legacy else b"\2")
+
+    simulate(dut, bench, background=host.benches)
