@@ -61,6 +61,7 @@ def test_requests_and_status_have_their_numbers():
         "IN": 0,
         "OUT": 1,
         "FLUSH": 4,
+        "FLUSH_OUT": 5,
         "GET_ID": 8,
         "GET_LIFETIME": 10,
         "DISCARD": 11,

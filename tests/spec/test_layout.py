@@ -14,6 +14,10 @@ def test_bars_are_laid_out_as_qemu_does():
     assert (layout.NOTIFY_OFFSET, layout.NOTIFY_LENGTH, layout.NOTIFY_MULTIPLIER) == (0x3000, 0x1000, 4)
 
 
+def test_the_legacy_registers_are_in_bar_0_with_the_diagnostics_at_its_end():
+    assert (layout.LEGACY_BAR, layout.LEGACY_BAR_SIZE, layout.LEGACY_DIAGNOSTICS_OFFSET) == (0, 0x100, 0xF0)
+
+
 def test_no_two_structures_overlap():
     structures = [
         (layout.COMMON_OFFSET, layout.COMMON_LENGTH),
@@ -25,6 +29,9 @@ def test_no_two_structures_overlap():
     for (start, length), (following, _) in zip(structures, structures[1:], strict=False):
         assert start + length <= following
     assert sum(structures[-1]) <= layout.MODERN_BAR_SIZE
+    assert layout.LEGACY_DIAGNOSTICS_OFFSET + wire.size(Diagnostics) <= layout.LEGACY_BAR_SIZE
+    # The block device's configuration, the longest, behind header and vectors.
+    assert 24 + 96 <= layout.LEGACY_DIAGNOSTICS_OFFSET
 
 
 def test_diagnostics_are_16_bytes():

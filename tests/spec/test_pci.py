@@ -105,5 +105,9 @@ def test_an_msix_entry_is_16_bytes():
     assert wire.pack(pci.MsixEntry, **fields) == raw
 
 
+def test_vmmci_is_in_the_class_of_the_console():
+    assert pci.ClassCode.VMMCI == 0x078000
+
+
 def test_capabilities_start_behind_the_header():
     assert pci.CAPABILITIES_OFFSET == 0x40

@@ -58,3 +58,24 @@ def test_rings_have_their_sizes(queue_size, table, avail, used, used_event, avai
 def test_rings_start_behind_their_header():
     assert [split.avail_ring_offset(index) for index in (0, 1, 7)] == [4, 6, 18]
     assert [split.used_ring_offset(index) for index in (0, 1, 7)] == [4, 12, 60]
+
+
+# Available ring, used ring and total of §2.7.2, computed by hand.
+@pytest.mark.parametrize(
+    ("queue_size", "avail", "used", "total"),
+    [
+        (1, 16, 4096, 8192),
+        (2, 32, 4096, 8192),
+        (8, 128, 4096, 8192),
+        (128, 2048, 4096, 8192),
+        (256, 4096, 8192, 12288),
+        (512, 8192, 12288, 20480),
+        (1024, 16384, 20480, 32768),
+        (2048, 32768, 40960, 61440),
+        (32768, 524288, 593920, 860160),
+    ],
+)
+def test_a_legacy_queue_has_its_used_ring_on_the_next_page(queue_size, avail, used, total):
+    found = split.legacy_layout(queue_size)
+    assert (found.avail, found.used, found.total) == (avail, used, total)
+    assert split.LEGACY_ALIGN == 4096

@@ -7,8 +7,10 @@ from virtio_spec.tlp import (
     CompletionStatus,
     ConfigHeader,
     Fmt,
+    InterruptMessage,
     Memory32Header,
     Memory64Header,
+    MessageCode,
     MessageHeader,
     TlpHeader,
     TlpType,
@@ -114,6 +116,28 @@ def test_a_message():
     assert header == [0x3400_0000, 0x0100_0020, 0, 0]
 
 
+def test_an_io_read_of_one_byte():
+    header = dwords(
+        Memory32Header,
+        common={"fmt": Fmt.HEADER_3DW, "type": TlpType.IO, "length": 1},
+        requester_id=0x0000,
+        tag=0x03,
+        first_be=0x8,
+        address=0x0000_C010,
+    )
+    assert header == [0x0200_0001, 0x0000_0308, 0x0000_C010, 0]
+
+
+def test_an_interrupt_message_is_local_and_has_no_data():
+    header = dwords(
+        MessageHeader,
+        common={"fmt": Fmt.HEADER_4DW, "type": TlpType.MESSAGE | 0b100},
+        requester_id=0x0108,
+        code=InterruptMessage.DEASSERT_INTA,
+    )
+    assert header == [0x3400_0000, 0x0108_0024, 0, 0]
+
+
 def test_numbers_are_those_of_the_standard():
     assert {member.name: member.value for member in Fmt} == {
         "HEADER_3DW": 0,
@@ -141,6 +165,27 @@ def test_numbers_are_those_of_the_standard():
         "UNSUPPORTED_REQUEST": 1,
         "REQUEST_RETRY": 2,
         "COMPLETER_ABORT": 4,
+    }
+
+
+def test_message_codes_are_those_of_the_standard():
+    assert {member.name: member.value for member in InterruptMessage} == {
+        "ASSERT_INTA": 0x20,
+        "DEASSERT_INTA": 0x24,
+    }
+    assert {member.name: member.value for member in MessageCode} == {
+        "UNLOCK": 0x00,
+        "PM_ACTIVE_STATE_NAK": 0x14,
+        "PME_TURN_OFF": 0x19,
+        "IGNORED_40": 0x40,
+        "IGNORED_41": 0x41,
+        "IGNORED_43": 0x43,
+        "IGNORED_44": 0x44,
+        "IGNORED_45": 0x45,
+        "IGNORED_47": 0x47,
+        "IGNORED_48": 0x48,
+        "SET_SLOT_POWER_LIMIT": 0x50,
+        "VENDOR_DEFINED_1": 0x7F,
     }
 
 

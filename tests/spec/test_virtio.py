@@ -16,7 +16,9 @@ def test_device_types_have_their_numbers():
         "ENTROPY": 4,
         "BALLOON": 5,
         "SCSI": 8,
+        "P9": 9,
         "RTC": 17,
+        "VMMCI": 0xFFFF,
     }
 
 

@@ -5,7 +5,10 @@ from virtio_spec import virtio_pci, wire
 from virtio_spec.virtio_pci import (
     CfgType,
     CommonCfg,
+    Interface,
     IsrStatus,
+    LegacyHeader,
+    LegacyVectors,
     VirtioPciCap,
     VirtioPciCfgCap,
     VirtioPciNotifyCap,
@@ -45,6 +48,33 @@ def test_a_field_of_the_common_configuration_is_in_its_place(name, offset, size)
     assert (wire.field_offset(CommonCfg, name), wire.field_size(CommonCfg, name)) == (offset, size)
 
 
+LEGACY = [
+    ("device_features", 0, 4),
+    ("driver_features", 4, 4),
+    ("queue_address", 8, 4),
+    ("queue_size", 12, 2),
+    ("queue_select", 14, 2),
+    ("queue_notify", 16, 2),
+    ("device_status", 18, 1),
+    ("isr_status", 19, 1),
+]
+
+
+def test_the_legacy_header_is_20_bytes_in_the_standards_order():
+    assert wire.size(LegacyHeader) == 20
+    assert list(vars(wire.unpack(LegacyHeader, bytes(20)))) == [name for name, _, _ in LEGACY]
+
+
+@pytest.mark.parametrize(("name", "offset", "size"), LEGACY, ids=[name for name, _, _ in LEGACY])
+def test_a_field_of_the_legacy_header_is_in_its_place(name, offset, size):
+    assert (wire.field_offset(LegacyHeader, name), wire.field_size(LegacyHeader, name)) == (offset, size)
+
+
+def test_the_legacy_vectors_are_those_of_configuration_and_queue():
+    raw = wire.pack(LegacyVectors, config_msix_vector=0x0102, queue_msix_vector=0x0304)
+    assert raw == bytes.fromhex("02010403")
+
+
 def test_a_capability_is_16_bytes():
     raw = bytes.fromhex("09 44 10 01 04 07 0000 00200000 00100000".replace(" ", ""))
     fields = {"cap_vndr": 9, "cap_next": 0x44, "cap_len": 16, "cfg_type": 1, "bar": 4, "id": 7}
@@ -71,3 +101,23 @@ def test_numbers_are_those_of_the_standard():
     }
     assert {member.name: member.value for member in IsrStatus} == {"QUEUE": 1, "CONFIG": 2}
     assert (virtio_pci.VENDOR_ID, virtio_pci.MODERN_DEVICE_ID_BASE) == (0x1AF4, 0x1040)
+
+
+def test_transitional_ids_are_those_of_the_standard():
+    assert {int(kind): device_id for kind, device_id in virtio_pci.TRANSITIONAL_DEVICE_IDS.items()} == {
+        1: 0x1000,
+        2: 0x1001,
+        3: 0x1003,
+        4: 0x1005,
+        5: 0x1002,
+        8: 0x1004,
+        9: 0x1009,
+    }
+
+
+def test_a_transitional_device_has_both_interfaces_and_each_other_one():
+    assert {kind.value: (kind.has_legacy, kind.has_modern) for kind in Interface} == {
+        "modern": (False, True),
+        "transitional": (True, True),
+        "legacy": (True, False),
+    }
