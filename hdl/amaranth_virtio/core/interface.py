@@ -33,6 +33,10 @@ class CoreSignature(wiring.Signature):
         DRIVER_OK, queues are enabled at any time. May change only while no queue is enabled.
     ``active``
         An access is under way: high from the cycle before its strobes to that of its strobes.
+    ``write``, ``locked``
+        ``write`` strobes when the driver writes any register, the transport's own included, but for a
+        status of 0. While ``locked`` is high the transport ignores such writes: the driver uses another
+        one. It stays low in front of a core with one transport.
     ``busy``
         While high the transport starts no access. Bounded: it covers the clearing of the queue
         contexts, and a reset that is carried out while status reads 0 already.
@@ -69,6 +73,8 @@ class CoreSignature(wiring.Signature):
             {
                 "legacy": Out(1),
                 "active": Out(1),
+                "write": Out(1),
+                "locked": In(1),
                 "busy": In(1),
                 "clear": In(1),
                 "status": In(8),

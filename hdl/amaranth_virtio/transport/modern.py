@@ -7,10 +7,11 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from virtio_spec import layout
 from virtio_spec.virtio_pci import CommonCfg
-from virtio_spec.wire import field_offset, size
+from virtio_spec.wire import field_offset, field_size, size
 
 from ..core.interface import CoreSignature
-from ..registers import RegisterBus, RegisterRequest
+from ..registers import RegisterBus
+from .access import RegisterAccess
 
 __all__ = ["ModernTransport"]
 
@@ -19,10 +20,10 @@ class ModernTransport(wiring.Component):
     """All virtio structures of BAR 4 in front of the device core.  [virtio 1.4 §4.1.4]
 
     Common configuration, diagnostics, ISR status, device configuration and notification at the
-    offsets of :mod:`virtio_spec.layout`. Bytes without a meaning read 0, and writes to them, to
-    read-only fields and to the device configuration are ignored. Any byte enables are served; a
-    64-bit field is two halves on their own; 16-bit fields that must have certain values
-    (``queue_size``, ``queue_enable``) should be written whole.
+    offsets of :mod:`virtio_spec.layout`. Bytes without a meaning read 0, and writes to them
+    and to read-only fields are ignored. Any byte enables are served; a 64-bit field is two halves on
+    their own; 16-bit fields that must have certain values (``queue_size``, ``queue_enable``) should be
+    written whole.
 
     A write to a queue's notification address, whatever its width and value, kicks the queue that the
     address stands for.
@@ -49,66 +50,64 @@ class ModernTransport(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         core: Any = self.core
-        access = Signal(RegisterRequest)
-        writing = Signal()
-        reading = Signal()
-        answer = Signal(32)
-
-        with m.FSM():
-            with m.State("IDLE"):
-                m.d.sync += access.eq(self.bus.request.p)
-                with m.If(self.bus.request.valid & ~core.busy):
-                    m.next = "ACCESS"
-            with m.State("ACCESS"):
-                m.d.comb += [
-                    self.bus.request.ready.eq(1),
-                    writing.eq(access.write),
-                    reading.eq(~access.write),
-                ]
-                m.next = "IDLE"
-        m.d.sync += [self.bus.response.valid.eq(reading), self.bus.response.p.eq(answer)]
+        m.submodules.access = port = RegisterAccess()
+        wiring.connect(m, wiring.flipped(self.bus), port.bus)
+        access: Any = port.access
+        writing = port.writing & ~core.locked
 
         def inside(offset: int, length: int):
             return access.address[length.bit_length() - 1 : 14] == offset // length
 
-        common = self._common(m, access, writing & inside(layout.COMMON_OFFSET, size(CommonCfg)))
+        common, common_write = self._common(m, port, inside(layout.COMMON_OFFSET, size(CommonCfg)))
         dword = access.address[2:]
         diagnostics = core.diagnostics.as_value()
         m.d.comb += [
+            core.active.eq(port.active),
+            port.busy.eq(core.busy),
             core.config_index.eq(dword),
+            core.config_write_data.eq(access.data),
             core.kick.p.eq(dword[: layout.NOTIFY_LENGTH.bit_length() - 3]),
+            core.write.eq(common_write | core.config_enable.any() | core.kick.valid),
         ]
         with m.If(inside(layout.COMMON_OFFSET, size(CommonCfg))):
-            m.d.comb += answer.eq(common.as_value().word_select(dword[:4], 32))
+            m.d.comb += port.answer.eq(common.as_value().word_select(dword[:4], 32))
         with m.Elif(inside(layout.DIAGNOSTICS_OFFSET, size(layout.Diagnostics))):
-            m.d.comb += answer.eq(diagnostics.word_select(dword[:2], 32))
+            m.d.comb += port.answer.eq(diagnostics.word_select(dword[:2], 32))
         with m.Elif(inside(layout.ISR_OFFSET, 4)):
             m.d.comb += [
-                answer.eq(core.isr),
-                core.isr_read.eq(reading & access.byte_enable[0]),
+                port.answer.eq(core.isr),
+                core.isr_read.eq(port.reading & access.byte_enable[0]),
             ]
         with m.Elif(inside(layout.DEVICE_OFFSET, layout.DEVICE_LENGTH)):
             m.d.comb += [
-                answer.eq(core.config_data),
-                core.config_read.eq(reading & access.byte_enable.any()),
+                port.answer.eq(core.config_data),
+                core.config_read.eq(Mux(port.reading, access.byte_enable, 0)),
+                core.config_enable.eq(Mux(writing, access.byte_enable, 0)),
             ]
         with m.Elif(inside(layout.NOTIFY_OFFSET, layout.NOTIFY_LENGTH)):
             m.d.comb += core.kick.valid.eq(writing & access.byte_enable.any())
         return m
 
-    def _common(self, m: Module, access: Any, write: Any) -> Any:
-        """Serve writes to the common configuration, and return what it reads as."""
+    def _common(self, m: Module, port: Any, selected: Any) -> tuple[Any, Any]:
+        """Serve the common configuration; what it reads as, and whether a register is written."""
         core: Any = self.core
+        access = port.access
         written = Signal(CommonCfg)
-        enables = Signal(size(CommonCfg))
+        lanes = Signal(size(CommonCfg))
         m.d.comb += [
             written.eq(access.data.replicate(size(CommonCfg) // 4)),
-            enables.word_select(access.address[2:6], 4).eq(Mux(write, access.byte_enable, 0)),
+            lanes.word_select(access.address[2:6], 4).eq(Mux(selected, access.byte_enable, 0)),
         ]
 
-        def enable(name: str):
+        def touched(name: str):
             start = field_offset(CommonCfg, name)
-            return enables[start : start + written[name].shape().width // 8]
+            return lanes[start : start + field_size(CommonCfg, name)]
+
+        enables = []  # of all registers that can be written, but for the status
+
+        def enable(name: str):
+            enables.append(Mux(port.writing & ~core.locked, touched(name), 0))
+            return enables[-1]
 
         common = Signal(CommonCfg)
         for name in ("device_feature_select", "driver_feature_select", "queue_select"):
@@ -120,6 +119,7 @@ class ModernTransport(wiring.Component):
             with m.If(core.clear):
                 m.d.sync += register.eq(0)
 
+        features_enable = enable("driver_feature")
         for word in range(2):
             half = slice(32 * word, 32 * word + 32)
             with m.If(common.device_feature_select == word):
@@ -127,12 +127,14 @@ class ModernTransport(wiring.Component):
             with m.If(common.driver_feature_select == word):
                 m.d.comb += [
                     common.driver_feature.eq(core.driver_features[half]),
-                    core.driver_features_enable[4 * word : 4 * word + 4].eq(enable("driver_feature")),
+                    core.driver_features_enable[4 * word : 4 * word + 4].eq(features_enable),
                 ]
         accepts = [
             written.driver_feature.word_select(byte, 8).any() & selected
-            for byte, selected in enumerate(enable("driver_feature"))
+            for byte, selected in enumerate(features_enable)
         ]
+        nonzero = written.device_status.any()
+        status_write = port.writing & touched("device_status") & ~(nonzero & core.locked)
         m.d.comb += [
             core.driver_features_data.eq(written.driver_feature.replicate(2)),
             core.driver_features_unknown.eq(Cat(accepts).any() & (common.driver_feature_select > 1)),
@@ -140,10 +142,11 @@ class ModernTransport(wiring.Component):
             core.config_vector_data.eq(written.config_msix_vector),
             common.config_msix_vector.eq(core.config_vector),
             common.num_queues.eq(self.queues),
-            core.status_write.eq(enable("device_status")),
+            core.status_write.eq(status_write),
             core.status_data.eq(written.device_status),
             common.device_status.eq(core.status),
             common.config_generation.eq(core.generation),
+            core.generation_read.eq(port.reading & touched("config_generation")),
         ]
 
         queue_fields = {
@@ -165,4 +168,4 @@ class ModernTransport(wiring.Component):
             m.d.comb += common[name].eq(0)
         with m.If(common.queue_select < self.queues):
             m.d.comb += common.queue_notify_off.eq(common.queue_select)
-        return common
+        return common, Cat(*enables, status_write & nonzero).any()
