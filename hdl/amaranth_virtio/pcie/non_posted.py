@@ -1,4 +1,4 @@
-"""Requests that need a completion: configuration accesses, register reads, and all that is refused."""
+"""Requests that need a completion: configuration and I/O, register reads, and all that is refused."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -36,8 +36,12 @@ class NonPosted(wiring.Component):
     - Memory reads go to ``bus``, if they lie in one BAR from end to end, memory space is enabled and
       the function in D0 and not in reset. A completion ends at each multiple of 128 bytes. A read of
       zero bytes returns one dword from an access without byte enables.
-    - Everything else is unsupported: locked reads (with CplLk), I/O, AtomicOps, deferrable writes,
-      other functions, type 1.
+    - I/O requests go to ``bus`` with their byte enables, none included, if they hit an I/O BAR, I/O
+      space is enabled and the function in D0 and not in reset. While ``io_hold`` none is issued: it
+      waits, and all requests behind it do. A write is answered when the bus has taken it. A poisoned
+      write is an unsupported request.
+    - Everything else is unsupported: locked reads (with CplLk), AtomicOps, deferrable writes, other
+      functions, type 1.
 
     Parameters
     ----------
@@ -57,7 +61,7 @@ class NonPosted(wiring.Component):
     config : :py:`Out(ConfigBus)`
         Configuration space.
     bus : :py:`Out(RegisterBus)`
-        Reads only.
+        Reads; and writes of one dword, from I/O requests.
     decode : :py:`In(BarSettings(bars))`
         From configuration space.
     d0 : :py:`In(1)`
@@ -66,12 +70,15 @@ class NonPosted(wiring.Component):
         :class:`.posted.PostedWriter`'s ``busy``.
     function_reset : :py:`In(1)`
         The function is being reset.
+    io_hold : :py:`In(1)`
+        Issue no I/O request to ``bus``. Looked at 4 cycles or more after an I/O write was taken there;
+        a request already offered stays.
     completer_id : :py:`Out(16)`
         Bus and device number of the last configuration write of type 0, function 0.  [§2.2.6.2]
     unsupported : :py:`Out(1)`
         Strobe: a request was answered with Unsupported Request (not for poison alone).
     poisoned : :py:`Out(1)`
-        Strobe: a configuration write that would have been executed was poisoned.
+        Strobe: a configuration or I/O write that would have been executed was poisoned.
     """
 
     def __init__(self, *, width: int, bars: Sequence[Bar], depth: int = 32):
@@ -90,6 +97,7 @@ class NonPosted(wiring.Component):
                 "d0": In(1, init=1),
                 "writes_busy": In(1),
                 "function_reset": In(1),
+                "io_hold": In(1),
                 "completer_id": Out(16),
                 "unsupported": Out(1),
                 "poisoned": Out(1),
@@ -117,6 +125,7 @@ class NonPosted(wiring.Component):
         request = header.memory32
         config = header.config
         length = Cat(common.length, common.length == 0)
+        writing = common.fmt[1]  # among the requests that are executed
 
         status = Signal(CompletionStatus)
         reading = Signal()  # the answer to a memory read, with data
@@ -133,6 +142,7 @@ class NonPosted(wiring.Component):
         m.d.comb += [
             decoder.settings.eq(self.decode),
             decoder.address.eq(request_address(header)),
+            decoder.io.eq(common.type == TlpType.IO),
             end.eq(decoder.offset[2:] + length),  # first dword behind the read
         ]
 
@@ -151,9 +161,11 @@ class NonPosted(wiring.Component):
         m.d.comb += [
             self.bus.request.payload.bar.eq(bar),
             self.bus.request.payload.address.eq(offset),
+            self.bus.request.payload.write.eq(writing),
             self.bus.request.payload.byte_enable.eq(byte_enable),
+            self.bus.request.payload.data.eq(queued.data),
             self.config.request.payload.register.eq(config.register),
-            self.config.request.payload.write.eq(common.fmt[1]),
+            self.config.request.payload.write.eq(writing),
             self.config.request.payload.byte_enable.eq(config.first_be),
             self.config.request.payload.data.eq(queued.data),
         ]
@@ -197,17 +209,24 @@ class NonPosted(wiring.Component):
                 m.d.sync += status.eq(CompletionStatus.SUCCESSFUL)
                 with m.If((common.type == TlpType.MEMORY) & hit & inside):
                     m.d.sync += reading.eq(1)
-                    m.next = "READ"
+                    m.next = "ACCESS"
+                with m.Elif((common.type == TlpType.IO) & hit):
+                    with m.If(writing & common.poisoned):
+                        m.d.comb += self.poisoned.eq(1)
+                        m.d.sync += status.eq(CompletionStatus.UNSUPPORTED_REQUEST)
+                        m.next = "COMPLETE"
+                    with m.Elif(~self.io_hold):
+                        m.next = "ACCESS"
                 with m.Elif((common.type == TlpType.CONFIG_0) & (config.function == 0)):
                     with m.If(self.function_reset):
                         m.d.sync += status.eq(CompletionStatus.REQUEST_RETRY)
                         m.next = "COMPLETE"
-                    with m.Elif(common.fmt[1] & common.poisoned):
+                    with m.Elif(writing & common.poisoned):
                         m.d.comb += self.poisoned.eq(1)
                         m.d.sync += status.eq(CompletionStatus.UNSUPPORTED_REQUEST)
                         m.next = "COMPLETE"
                     with m.Else():
-                        with m.If(common.fmt[1]):
+                        with m.If(writing):
                             m.d.sync += self.completer_id.eq(Cat(Const(0, 3), config.device, config.bus))
                         m.next = "CONFIG"
                 with m.Else():
@@ -223,17 +242,20 @@ class NonPosted(wiring.Component):
             with m.State("CONFIG WAIT"):
                 m.d.comb += buffer.dword.payload.eq(self.config.response.payload)
                 with m.If(self.config.response.valid):
-                    with m.If(~common.fmt[1]):
+                    with m.If(~writing):
                         m.d.comb += buffer.dword.valid.eq(1)
                         m.d.sync += chunk.eq(1)
                     m.next = "COMPLETE"
 
-            with m.State("READ"):
+            with m.State("ACCESS"):
                 m.d.comb += self.bus.request.valid.eq(1)
                 with m.If(self.bus.request.ready):
-                    m.next = "READ WAIT"
+                    with m.If(writing):
+                        m.next = "COMPLETE"
+                    with m.Else():
+                        m.next = "ACCESS WAIT"
 
-            with m.State("READ WAIT"):
+            with m.State("ACCESS WAIT"):
                 m.d.comb += buffer.dword.payload.eq(self.bus.response.payload)
                 with m.If(self.bus.response.valid):
                     m.d.comb += buffer.dword.valid.eq(1)
@@ -245,7 +267,7 @@ class NonPosted(wiring.Component):
                     with m.If((remaining == 1) | offset[2:7].all()):
                         m.next = "COMPLETE"
                     with m.Else():
-                        m.next = "READ"
+                        m.next = "ACCESS"
 
             with m.State("COMPLETE"):
                 m.d.comb += buffer.header.valid.eq(1)
@@ -257,7 +279,7 @@ class NonPosted(wiring.Component):
                         chunk.eq(0),
                     ]
                     with m.If(reading & (remaining != 0)):
-                        m.next = "READ"
+                        m.next = "ACCESS"
                     with m.Else():
                         m.next = "IDLE"
         return m

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from amaranth_virtio.pcie.bars import Bar
 from amaranth_virtio.pcie.non_posted import NonPosted
-from helpers.registers import Target, default_word
+from helpers.registers import Access, Target, default_word
 from helpers.simulation import STALLS, receive, send, simulate, steady
 from helpers.tlp import (
     atomic,
@@ -18,8 +18,10 @@ from helpers.tlp import (
     tlp_beats,
 )
 
-BARS = (Bar(1, 4096), Bar(4, 16384, wide=True, prefetchable=True))
-BASES = (0xFE000000, 0x12_4000_0000)
+BARS = (Bar(1, 4096), Bar(4, 16384, wide=True, prefetchable=True), Bar(0, 256, io=True))
+BASES = (0xFE000000, 0x12_4000_0000, 0xC100)
+IO = BASES[2]
+OPEN = {"memory_enable": 1, "io_enable": 1, "base": BASES}
 SUCCESS, UNSUPPORTED, RETRY = 0, 1, 2
 
 
@@ -33,6 +35,7 @@ def run(
     space: Target | None = None,
     settings: dict[str, Any] | None = None,
     memory_enable: int = 1,
+    io_enable: int = 1,
 ) -> SimpleNamespace:
     """Send ``packets``, take ``completions`` packets; what came and what was said meanwhile."""
     dut = NonPosted(width=width, bars=BARS)
@@ -42,7 +45,7 @@ def run(
     result = SimpleNamespace(registers=registers, space=space, unsupported=0, poisoned=0, completer=0)
 
     async def source(ctx: Any) -> None:
-        ctx.set(dut.decode, {"memory_enable": memory_enable, "base": BASES})
+        ctx.set(dut.decode, {"memory_enable": memory_enable, "io_enable": io_enable, "base": BASES})
         for name, value in (settings or {}).items():
             ctx.set(getattr(dut, name), value)
         all_beats = [beat for packet in packets for beat in tlp_beats(packet, width)]
@@ -202,8 +205,14 @@ def test_a_read_of_zero_bytes_returns_one_dword_without_side_effects():
 
 REFUSED = {
     "locked read": memory_read(BASES[0], 1, locked=True),
-    "I/O read": io(0x1000),
-    "I/O write": io(0x1000, 5),
+    "I/O read below its BAR": io(IO - 4),
+    "I/O write below its BAR": io(IO - 4, 5),
+    "I/O read behind its BAR": io(IO + 256),
+    "I/O write behind its BAR": io(IO + 256, 5),
+    "I/O read at a memory BAR's address": io(BASES[0]),
+    "I/O write at a memory BAR's address": io(BASES[0], 5),
+    "poisoned I/O write that nobody wants": io(IO + 256, 5, ep=True),
+    "memory read at an I/O BAR's address": memory_read(IO),
     "configuration read of another function": config(0, target=0x0101),
     "configuration write of another function": config(0, 1, target=0x0107),
     "configuration read of type 1": config(0, kind=1),
@@ -280,6 +289,123 @@ def test_configuration_is_read_and_written():
     ]
 
 
+@pytest.mark.parametrize("stall", STALLS)
+@pytest.mark.parametrize("width", (64, 128, 256))
+def test_io_requests_reach_the_bus_with_any_byte_enables(width, stall):
+    """Byte Count is 4 and Lower Address 0 whatever is read; a write has no data.  [§2.2.9, §2.3.1.1]"""
+    rng = random.Random(width)
+    packets, accesses, expected = [], [], []
+    words: dict[int, int] = {}
+    for be in (0b1111, *range(16)):
+        offset, value = rng.choice((0, 0x14, 0x7C, 0x80, 0xFC)), rng.getrandbits(32)
+        fields = {"first_be": be, "tag": rng.getrandbits(8), "requester": rng.getrandbits(16)}
+        mask = sum(0xFF << 8 * byte for byte in range(4) if be >> byte & 1)
+        words[offset] = words.get(offset, default_word(0, offset)) & ~mask | value & mask
+        packets += [io(IO + offset, value, **fields), io(IO + offset, **fields)]
+        accesses += [Access(0, offset, True, be, value & mask), Access(0, offset, False, be, 0)]
+        expected += [(fields["tag"], fields["requester"], payload) for payload in ([], [words[offset]])]
+    result = run(packets, len(packets), width=width, stall=stall)
+    assert result.registers.log == accesses
+    assert [(tlp.tag, tlp.requester, tlp.payload) for tlp in result.completions] == expected
+    for tlp in result.completions:
+        assert (tlp.fmt, tlp.type, tlp.length) == (2 * len(tlp.payload), 0b01010, len(tlp.payload))
+        assert (tlp.status, tlp.byte_count, tlp.lower_address, tlp.ep, tlp.td) == (SUCCESS, 4, 0, 0, 0)
+    assert (result.unsupported, result.poisoned) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [{"io_enable": 0}, {"settings": {"d0": 0}}, {"settings": {"function_reset": 1}}],
+    ids=["I/O space off", "D3hot", "function reset"],
+)
+def test_io_requests_are_refused_while_io_space_is_closed(state):
+    result = run([io(IO, 1), io(IO)], 2, **state)
+    assert [(tlp.status, tlp.payload) for tlp in result.completions] == [(UNSUPPORTED, [])] * 2
+    assert result.registers.log == []
+    assert (result.unsupported, result.poisoned) == (2, 0)
+
+
+def test_memory_space_and_io_space_open_and_close_apart():
+    packets = [io(IO), memory_read(BASES[0])]
+    only_io = run(packets, 2, memory_enable=0)
+    assert [tlp.status for tlp in only_io.completions] == [SUCCESS, UNSUPPORTED]
+    only_memory = run(packets, 2, io_enable=0)
+    assert [tlp.status for tlp in only_memory.completions] == [UNSUPPORTED, SUCCESS]
+
+
+def test_a_poisoned_io_write_has_no_effect():
+    result = run([io(IO, 5, ep=True), io(IO, 6)], 2)
+    assert [tlp.status for tlp in result.completions] == [UNSUPPORTED, SUCCESS]
+    assert (result.poisoned, result.unsupported) == (1, 0)
+    assert result.registers.log == [Access(0, 0, True, 0xF, 6)]
+
+
+def test_an_io_write_is_answered_when_the_bus_has_taken_it():
+    dut = NonPosted(width=64, bars=BARS)
+
+    async def bench(ctx: Any) -> None:
+        ctx.set(dut.decode, OPEN)
+        ctx.set(dut.o.ready, 1)
+        await send(ctx, dut.i, tlp_beats(io(IO, 5), 64))
+        await ctx.tick().until(dut.bus.request.valid)
+        for _ in range(12):
+            assert not ctx.get(dut.o.valid)
+            await ctx.tick()
+        ctx.set(dut.bus.request.ready, 1)
+        await ctx.tick()
+        assert not ctx.get(dut.bus.request.valid)
+        assert ctx.get(dut.o.valid)
+
+    simulate(dut, bench, background=[steady(dut.bus.request)])
+
+
+def test_io_requests_and_what_is_behind_them_wait_while_they_are_held():
+    dut = NonPosted(width=64, bars=BARS)
+    registers, space = Target(), Target()
+    before = [memory_read(BASES[0]), config(0), io(IO + 256)]  # the last one goes nowhere
+    behind = [io(IO + 8, 7), io(IO + 8), memory_read(BASES[0] + 4), config(1)]
+
+    async def bench(ctx: Any) -> None:
+        ctx.set(dut.decode, OPEN)
+        ctx.set(dut.io_hold, 1)
+        await send(ctx, dut.i, [beat for packet in before + behind for beat in tlp_beats(packet, 64)])
+        for _ in before:
+            await receive(ctx, dut.o)
+        await ctx.tick().repeat(30)
+        assert (len(registers.log), len(space.log)) == (1, 1)
+        assert not ctx.get(dut.o.valid)
+        ctx.set(dut.io_hold, 0)
+        beats = [await receive(ctx, dut.o) for _ in behind]
+        tlps = [parse(packet) for packet in from_tlp_beats(beats, 64)]
+        values = [[], [7], [default_word(1, 4)], [default_word(0, 1)]]
+        assert [(tlp.status, tlp.payload) for tlp in tlps] == [(SUCCESS, value) for value in values]
+
+    simulate(dut, bench, background=[registers.serve(dut.bus), space.serve(dut.config, answer_writes=True)])
+
+
+def test_a_hold_that_begins_four_cycles_after_a_write_holds_the_request_behind_it():
+    """A reset that the write asked for has time to show up."""
+    dut = NonPosted(width=64, bars=BARS)
+
+    async def bench(ctx: Any) -> None:
+        ctx.set(dut.decode, OPEN)
+        ctx.set(dut.o.ready, 1)
+        ctx.set(dut.bus.request.ready, 1)
+        await send(ctx, dut.i, [*tlp_beats(io(IO, 0), 64), *tlp_beats(io(IO), 64)])
+        await ctx.tick().until(dut.bus.request.valid & dut.bus.request.ready)
+        await ctx.tick().repeat(3)
+        ctx.set(dut.io_hold, 1)
+        for _ in range(20):
+            assert not ctx.get(dut.bus.request.valid)
+            await ctx.tick()
+        ctx.set(dut.io_hold, 0)
+        await ctx.tick()
+        assert ctx.get(dut.bus.request.valid)
+        assert not ctx.get(dut.bus.request.p.write)
+
+    simulate(dut, bench)
+
+
 def test_the_completer_id_is_captured_by_configuration_writes_and_by_nothing_else():
     packets = [
         config(0, target=0x1100),
@@ -304,8 +430,8 @@ def test_a_poisoned_configuration_write_has_no_effect():
 
 def test_the_poison_bit_of_a_read_means_nothing():
     """There is no payload that it could speak of.  [PCIe base 5.0 §2.7.2]"""
-    result = run([config(1, ep=True), memory_read(BASES[0], ep=True)], 2)
-    assert [tlp.status for tlp in result.completions] == [SUCCESS, SUCCESS]
+    result = run([config(1, ep=True), memory_read(BASES[0], ep=True), io(IO, ep=True)], 3)
+    assert [tlp.status for tlp in result.completions] == [SUCCESS] * 3
     assert (result.poisoned, result.unsupported) == (0, 0)
 
 
@@ -343,7 +469,7 @@ def test_a_request_waits_until_the_writes_before_it_are_done():
     registers, space = Target(), Target()
 
     async def bench(ctx: Any) -> None:
-        ctx.set(dut.decode, {"memory_enable": 1, "base": BASES})
+        ctx.set(dut.decode, OPEN)
         for packet, target in ((memory_read(BASES[0]), registers), (config(0), space)):
             ctx.set(dut.writes_busy, 1)
             await send(ctx, dut.i, tlp_beats(packet, 64))
@@ -364,7 +490,7 @@ def test_a_completion_starts_only_when_all_its_payload_is_there():
     registers = Target(delay=7)
 
     async def bench(ctx: Any) -> None:
-        ctx.set(dut.decode, {"memory_enable": 1, "base": BASES})
+        ctx.set(dut.decode, OPEN)
         await send(ctx, dut.i, tlp_beats(memory_read(BASES[0], 20), 64))
         ctx.set(dut.o.ready, 1)
         await ctx.tick().until(dut.o.valid)
