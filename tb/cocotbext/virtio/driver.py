@@ -8,22 +8,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 
-from virtio_spec.layout import DIAGNOSTICS_OFFSET, MODERN_BAR, Diagnostics
+from virtio_spec import vmmci
 from virtio_spec.pci import ConfigOffset
 from virtio_spec.virtio import NO_VECTOR, DeviceStatus, Feature
 from virtio_spec.virtio_pci import MODERN_DEVICE_ID_BASE, VENDOR_ID
-from virtio_spec.wire import size, unpack
 
 from .function import DriverError
 from .host import Host
+from .legacy import Legacy
 from .memory import Buffer
+from .modern import Modern
 from .split import SplitQueue
-from .transport import Modern
+from .transport import Transport
 
 __all__ = ["Request", "VirtioDevice", "probe"]
 
 #: What writable buffers hold before the device has written them.
 UNTOUCHED = 0xA5
+#: PCI device ids of transitional and legacy devices; their type is the subsystem id.
+LEGACY_DEVICE_IDS = range(0x1000, 0x1040)
 
 
 @dataclass
@@ -61,7 +64,7 @@ class Request:
 
 
 class VirtioDevice:
-    """A modern device of any type; make one with :func:`probe`.
+    """A device of any type, through either interface; make one with :func:`probe`.
 
     Attributes
     ----------
@@ -71,9 +74,11 @@ class VirtioDevice:
         Features negotiated.
     queues
         Those set up, by number.
+    config_vector, vector_of
+        MSI-X vectors of configuration changes and of queues, as far as they are mapped.
     """
 
-    def __init__(self, host: Host, transport: Modern, device_type: int, *, rng: random.Random):
+    def __init__(self, host: Host, transport: Transport, device_type: int, *, rng: random.Random):
         self.host, self.transport, self.device_type = host, transport, device_type
         self.rng = rng
         self.accepted = 0
@@ -95,23 +100,26 @@ class VirtioDevice:
         """All steps to DRIVER_OK.
 
         ``features`` is what the driver would like, by default everything offered. ``queue_size``
-        limits the queues; ``None`` takes what the device offers. ``queues`` names those to set up, each
-        with its own limit, in this order; by default it is all the device has. ``interrupts`` maps the
-        configuration to vector 0 and queue n to vector n + 1, as far as there are vectors; without,
-        MSI-X is off.
+        limits the queues; ``None`` takes what the device offers, and so does a legacy driver, which
+        has no choice. ``queues`` names those to set up, each with its own limit, in this order; by
+        default it is all the device has. ``interrupts`` turns MSI-X on, where there is such a thing,
+        and maps the configuration to vector 0 and queue n to vector n + 1, as far as there are
+        vectors; without, or without MSI-X, what remains is INTx.
         """
         await self.reset()
         await self.acknowledge()
         await self.negotiate(features)
-        await self.features_ok()
-        if interrupts:
+        if self.transport.interface == "modern":
+            await self.features_ok()
+        has_vectors = await self.transport.vectors() > 0
+        if interrupts and has_vectors:
             await self.set_up_interrupts()
-        else:
+        elif has_vectors:
             await self.transport.msix_control(enable=False)
         if queues is None:
-            queues = dict.fromkeys(range(await self.transport.common("num_queues")), queue_size)
+            queues = dict.fromkeys(range(await self.transport.num_queues()), queue_size)
         for number, limit in queues.items():
-            await self.set_up_queue(number, limit, interrupts=interrupts)
+            await self.set_up_queue(number, limit, interrupts=interrupts and has_vectors)
         await self.driver_ok()
 
     async def reset(self) -> None:
@@ -137,7 +145,7 @@ class VirtioDevice:
         await self.transport.add_status(DeviceStatus.DRIVER)
 
     async def negotiate(self, features: int | None = None) -> int:
-        """Accept what is offered of ``features`` (of everything), VERSION_1 in any case."""
+        """Accept what is offered of ``features`` (of everything), VERSION_1 in any case where it is."""
         offered = await self.transport.offered_features()
         self.accepted = offered if features is None else offered & (features | 1 << Feature.VERSION_1)
         await self.transport.accept_features(self.accepted)
@@ -151,34 +159,36 @@ class VirtioDevice:
     async def set_up_interrupts(self) -> None:
         """Program all table entries that are used, enable MSI-X, map configuration changes to vector 0."""
         count = await self.transport.vectors()
-        queues = await self.transport.common("num_queues")
+        queues = await self.transport.num_queues()
         for vector in range(min(count, queues + 1)):
             await self.transport.program_vector(vector)
         await self.transport.msix_control(enable=True)
         self.config_vector = 0
-        await self._map("config_msix_vector", 0)
-
-    async def _map(self, field: str, vector: int) -> None:
-        await self.transport.set_common(field, vector)
-        if await self.transport.common(field) != vector:
-            raise DriverError(f"the device does not take vector {vector} for {field}")
+        if await self.transport.set_config_vector(0) != 0:
+            raise DriverError("the device does not take vector 0 for configuration changes")
 
     async def set_up_queue(
         self, number: int, limit: int | None = None, *, interrupts: bool = True
     ) -> SplitQueue:
-        """Allocate a queue of at most ``limit`` entries, hand it to the device and enable it."""
-        await self.transport.select(number)
-        most = await self.transport.common("queue_size")
+        """Allocate a queue of at most ``limit`` entries, hand it to the device and enable it.
+
+        On the legacy interface it has as many entries as the device says.
+        """
+        most = await self.transport.queue_size(number)
         if not most:
             raise DriverError(f"there is no queue {number}")
-        queue = SplitQueue(self.host.memory, number, min(most, limit or most), rng=self.rng)
+        legacy = self.transport.interface == "legacy"
+        size = most if legacy else min(most, limit or most)
+        queue = SplitQueue(self.host.memory, number, size, rng=self.rng, legacy=legacy)
         self.queues[number] = queue
         await self.transport.set_up_queue(
             number, queue.size, queue.desc.address, queue.avail.address, queue.used.address
         )
         if interrupts:
-            self.vector_of[number] = min(number + 1, await self.transport.vectors() - 1)
-            await self._map("queue_msix_vector", self.vector_of[number])
+            vector = min(number + 1, await self.transport.vectors() - 1)
+            self.vector_of[number] = vector
+            if await self.transport.set_queue_vector(number, vector) != vector:
+                raise DriverError(f"the device does not take vector {vector} for queue {number}")
         await self.transport.enable_queue(number)
         return queue
 
@@ -188,11 +198,7 @@ class VirtioDevice:
 
     async def diagnostics(self) -> SimpleNamespace:
         """The diagnostics block, which only devices of this project have."""
-        words = [
-            await self.host.bar_read(MODERN_BAR, DIAGNOSTICS_OFFSET + offset, 4)
-            for offset in range(0, size(Diagnostics), 4)
-        ]
-        return unpack(Diagnostics, b"".join(word.to_bytes(4, "little") for word in words))
+        return await self.transport.diagnostics()
 
     # -- requests ----------------------------------------------------------------------------------
 
@@ -255,12 +261,56 @@ class VirtioDevice:
         """Until more than ``beyond`` messages of ``vector`` have arrived; :class:`~.host.HostTimeout`."""
         await self.host.until(lambda: self.host.interrupts(vector) > beyond, timeout_ns=timeout_ns)
 
+    async def wait_intx(self, asserted: bool = True, *, timeout_ns: int = 50_000) -> None:
+        """Until INTx is, or is no longer, asserted; :class:`~.host.HostTimeout`."""
+        await self.host.until(lambda: self.host.intx() == asserted, timeout_ns=timeout_ns)
 
-async def probe(host: Host, *, rng: random.Random | None = None) -> VirtioDevice:
-    """Find out what is below ``host``; :class:`DriverError` if it is no modern virtio device."""
+
+async def probe(
+    host: Host,
+    *,
+    transport: str | None = None,
+    habit: str = "natural",
+    rng: random.Random | None = None,
+) -> VirtioDevice:
+    """Find out what is below ``host``; :class:`DriverError` if it is no device for this driver.
+
+    Parameters
+    ----------
+    host
+        The function is below it.
+    transport
+        ``"modern"`` or ``"legacy"``, for a driver that knows only that interface. Without, it is a
+        transitional driver: it takes the modern interface where there are virtio capabilities.
+    habit
+        How a legacy driver accesses the device configuration; one of :data:`~.legacy.HABITS`.
+    rng
+        For the places of rings and buffers, and the order of descriptors.
+    """
+    if transport not in (None, "modern", "legacy"):
+        raise ValueError(f"transport is modern, legacy or None, not {transport!r}")
+    found = await _identify(host)
+    if transport is None:
+        transport = "modern" if found.modern_id or await Modern.exists(host) else "legacy"
+    if transport == "modern":
+        registers: Transport = await Modern.find(host)
+    else:
+        if found.modern_id or found.revision:
+            raise DriverError(f"{found.name} revision {found.revision} has no legacy interface")
+        registers = await Legacy.find(host, habit=habit)
+    return VirtioDevice(host, registers, found.device_type, rng=rng or random.Random(0))
+
+
+async def _identify(host: Host) -> SimpleNamespace:
+    """Device type by the ids.  [§4.1.2, §4.1.2.3]"""
     vendor = await host.config_read(ConfigOffset.VENDOR_ID, 2)
     device = await host.config_read(ConfigOffset.DEVICE_ID, 2)
-    if vendor != VENDOR_ID or not MODERN_DEVICE_ID_BASE <= device < MODERN_DEVICE_ID_BASE + 0x40:
-        raise DriverError(f"{vendor:04x}:{device:04x} is no modern virtio device")
-    transport = await Modern.find(host)
-    return VirtioDevice(host, transport, device - MODERN_DEVICE_ID_BASE, rng=rng or random.Random(0))
+    name = f"{vendor:04x}:{device:04x}"
+    modern = vendor == VENDOR_ID and MODERN_DEVICE_ID_BASE <= device < MODERN_DEVICE_ID_BASE + 0x40
+    transitional = vendor == VENDOR_ID and device in LEGACY_DEVICE_IDS
+    if not modern and not transitional and (vendor, device) != (vmmci.VENDOR_ID, vmmci.DEVICE_ID):
+        raise DriverError(f"{name} is no virtio device")
+    revision = await host.config_read(ConfigOffset.REVISION_ID, 1)
+    subsystem = await host.config_read(ConfigOffset.SUBSYSTEM_ID, 2)
+    device_type = device - MODERN_DEVICE_ID_BASE if modern else subsystem
+    return SimpleNamespace(name=name, modern_id=modern, revision=revision, device_type=device_type)

@@ -31,10 +31,10 @@ class PciCapability:
 
 
 async def walk(host: Host) -> list[PciCapability]:
-    """The capability list in its order; :class:`DriverError` if there is none, or it has no end."""
+    """The capability list in its order, empty if there is none; :class:`DriverError` if it has no end."""
     found: list[PciCapability] = []
     if not await host.config_read(ConfigOffset.STATUS, 2) & Status.CAPABILITIES_LIST:
-        raise DriverError("the function has no capability list")
+        return found
     position = await host.config_read(ConfigOffset.CAPABILITIES_POINTER, 1) & ~3
     while position:
         if any(known.position == position for known in found):
@@ -59,6 +59,10 @@ class Function:
     def __init__(self, host: Host, capabilities: list[PciCapability]):
         self.host, self.capabilities = host, capabilities
 
+    def has(self, identity: Capability) -> bool:
+        """Whether there is a PCI capability with this id."""
+        return any(found.identity == identity for found in self.capabilities)
+
     def capability(self, identity: Capability) -> int:
         """Position of the first PCI capability with this id; :class:`DriverError`."""
         for found in self.capabilities:
@@ -69,7 +73,9 @@ class Function:
     # -- MSI-X -------------------------------------------------------------------------------------
 
     async def vectors(self) -> int:
-        """Entries of the MSI-X table."""
+        """Entries of the MSI-X table; 0 if there is none."""
+        if not self.has(Capability.MSIX):
+            return 0
         return (await self.host.config_read(self.capability(Capability.MSIX) + 2, 2) & 0x7FF) + 1
 
     async def msix_control(self, *, enable: bool, mask: bool = False) -> None:
@@ -154,9 +160,14 @@ class Function:
         control = await self.host.config_read(position, 2) & ~3
         await self.host.config_write(position, 2, control | state)
 
-    async def set_command(self, *, memory: bool = True, bus_master: bool = True) -> None:
-        """Enable or disable memory space and bus mastering."""
+    async def set_command(
+        self, *, io: bool = True, memory: bool = True, bus_master: bool = True, intx: bool = True
+    ) -> None:
+        """Enable or disable I/O space, memory space, bus mastering and INTx."""
         command = await self.host.config_read(ConfigOffset.COMMAND, 2)
-        command &= ~(Command.MEMORY_SPACE | Command.BUS_MASTER)
-        command |= (Command.MEMORY_SPACE if memory else 0) | (Command.BUS_MASTER if bus_master else 0)
+        command &= ~(Command.IO_SPACE | Command.MEMORY_SPACE | Command.BUS_MASTER | Command.INTERRUPT_DISABLE)
+        command |= Command.IO_SPACE if io else 0
+        command |= Command.MEMORY_SPACE if memory else 0
+        command |= Command.BUS_MASTER if bus_master else 0
+        command |= 0 if intx else Command.INTERRUPT_DISABLE
         await self.host.config_write(ConfigOffset.COMMAND, 2, command)

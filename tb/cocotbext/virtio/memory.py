@@ -57,11 +57,11 @@ class Arena:
     def __post_init__(self) -> None:
         self.free = self.free or [(0, len(self.store))]
 
-    def take(self, size: int, align: int, offset: int) -> int | None:
+    def take(self, size: int, align: int, offset: int, below: int) -> int | None:
         """Address of ``size`` free bytes, ``offset`` past a multiple of ``align``; first fit."""
         for position, (start, length) in enumerate(self.free):
             begin = -(-(self.base + start - offset) // align) * align + offset - self.base
-            if begin + size <= start + length:
+            if begin + size <= min(start + length, below - self.base):
                 left = [(start, begin - start), (begin + size, start + length - begin - size)]
                 self.free[position : position + 1] = [hole for hole in left if hole[1]]
                 return self.base + begin
@@ -120,10 +120,10 @@ class HostMemory:
         self.violations: list[Violation] = []
         self._rng = random.Random(f"memory {seed}")
 
-    def alloc(self, size: int, *, align: int = 16, offset: int = 0) -> Buffer:
-        """Zeroed buffer of ``size`` bytes whose address is ``offset`` past a multiple of ``align``."""
+    def alloc(self, size: int, *, align: int = 16, offset: int = 0, below: int = 1 << 64) -> Buffer:
+        """Zeroed buffer of ``size`` bytes at ``offset`` past a multiple of ``align``, ending at ``below``."""
         for arena in self._rng.sample(self.arenas, len(self.arenas)):
-            address = arena.take(max(size, 1), align, offset)
+            address = arena.take(max(size, 1), align, offset, below)
             if address is not None:
                 buffer = Buffer(self, address, size)
                 buffer.write(bytes(size))

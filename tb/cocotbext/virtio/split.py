@@ -16,6 +16,9 @@ from .memory import Buffer, Grant, HostMemory
 
 __all__ = ["SplitQueue", "Used"]
 
+#: End of the memory that 32 bits of page number reach.
+LEGACY_LIMIT = split.LEGACY_ALIGN << 32
+
 
 @dataclass(frozen=True)
 class Used:
@@ -50,26 +53,47 @@ class SplitQueue:
         Entries, a power of two.
     rng
         Picks descriptor ids and the areas' alignment.
+    legacy
+        Whether the areas are in one piece, in the layout and the place of the legacy interface.  [§2.7.2]
     """
 
-    def __init__(self, memory: HostMemory, index: int, size: int, *, rng: random.Random):
+    def __init__(
+        self, memory: HostMemory, index: int, size: int, *, rng: random.Random, legacy: bool = False
+    ):
         if size < 1 or size > split.MAX_QUEUE_SIZE or size & size - 1:
             raise ValueError(f"size is a power of two up to {split.MAX_QUEUE_SIZE}, not {size}")
         self.memory, self.index, self.size = memory, index, size
         self._rng = rng
-        self.desc = self._area(split.descriptor_table_size(size), 16, "descriptors", readable=True)
-        self.avail = self._area(split.avail_size(size), 2, "available ring", readable=True)
-        self.used = self._area(split.used_size(size), 4, "used ring", writable=True)
+        self.desc, self.avail, self.used = self._legacy_areas() if legacy else self._areas()
+        memory.grant(self.desc.address, self.desc.size, label="descriptors", readable=True)
+        memory.grant(self.avail.address, self.avail.size, label="available ring", readable=True)
+        memory.grant(self.used.address, self.used.size, label="used ring", writable=True)
         self.unused = list(range(size))
         self.next_avail = 0  # index of the next entry of the available ring to fill
         self.next_used = 0  # index of the next entry of the used ring to look at
         self._outstanding: dict[int, _Outstanding] = {}
 
-    def _area(self, size: int, align: int, label: str, **access: bool) -> Buffer:
-        offset = align * self._rng.randrange(64 // align)
-        buffer = self.memory.alloc(size, align=64, offset=offset)
-        self.memory.grant(buffer.address, size, label=label, **access)
-        return buffer
+    def _areas(self) -> tuple[Buffer, Buffer, Buffer]:
+        """Each somewhere by itself, aligned as it has to be."""
+
+        def somewhere(size: int, align: int) -> Buffer:
+            return self.memory.alloc(size, align=64, offset=align * self._rng.randrange(64 // align))
+
+        return (
+            somewhere(split.descriptor_table_size(self.size), 16),
+            somewhere(split.avail_size(self.size), 2),
+            somewhere(split.used_size(self.size), 4),
+        )
+
+    def _legacy_areas(self) -> tuple[Buffer, Buffer, Buffer]:
+        """Parts of one allocation, on pages that have 32-bit numbers."""
+        parts = split.legacy_layout(self.size)
+        whole = self.memory.alloc(parts.total, align=split.LEGACY_ALIGN, below=LEGACY_LIMIT)
+        return (
+            Buffer(self.memory, whole.address, split.descriptor_table_size(self.size)),
+            Buffer(self.memory, whole.address + parts.avail, split.avail_size(self.size)),
+            Buffer(self.memory, whole.address + parts.used, split.used_size(self.size)),
+        )
 
     # -- supplying buffers, §2.7.13 ------------------------------------------------------------------
 
