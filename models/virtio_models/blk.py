@@ -43,6 +43,7 @@ class Blk(DeviceKind):
 
     device_type = DeviceType.BLOCK
     class_code = ClassCode.BLOCK
+    config_layout = BlkConfig
 
     def __init__(
         self,
@@ -107,6 +108,9 @@ class Blk(DeviceKind):
                 case BlkReqType.FLUSH:
                     self.disk.flush()
                     return BlkStatus.OK, b""
+                case BlkReqType.FLUSH_OUT if self.legacy:  # §5.2.6.3
+                    self.disk.flush()
+                    return BlkStatus.OK, b""
                 case BlkReqType.GET_ID:
                     return BlkStatus.OK, self.serial
         except DiskError:
@@ -120,9 +124,13 @@ class Blk(DeviceKind):
         return self.disk.read(sector, length // SECTOR_BYTES)
 
     def write(self, sector: int, payload: bytes) -> None:
-        """OUT; :class:`DiskError`. Durable at once for a driver that cannot flush, §5.2.6.1."""
+        """OUT; :class:`DiskError`.
+
+        Durable at once for a driver that cannot flush, §5.2.6.1, or is not there yet: on the legacy
+        interface it is DRIVER_OK and nothing else that turns the cache on, §5.2.5.3.
+        """
         if self.read_only or len(payload) % SECTOR_BYTES:
             raise DiskError("read-only, or not whole sectors")
         self.disk.write(sector, payload)
-        if not self.accepted >> BlkFeature.FLUSH & 1:
+        if not (self.driver_ok and self.accepted >> BlkFeature.FLUSH & 1):
             self.disk.flush()

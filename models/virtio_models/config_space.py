@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 from virtio_spec import layout, pci, virtio_pci, wire
 from virtio_spec.pci import Capability, Command, ConfigOffset, Status
-from virtio_spec.virtio_pci import CfgType, VirtioPciCap, VirtioPciCfgCap, VirtioPciNotifyCap
+from virtio_spec.virtio import DeviceType
+from virtio_spec.virtio_pci import CfgType, Interface, VirtioPciCap, VirtioPciCfgCap, VirtioPciNotifyCap
 
-__all__ = ["ConfigSpace", "Identity", "modern_identity"]
+__all__ = ["ConfigSpace", "Identity", "modern_identity", "transitional_identity"]
 
 CONFIG_BYTES = 256
 PM_BYTES, PCIE_BYTES, MSIX_BYTES = 8, 60, 12
@@ -38,20 +39,41 @@ def modern_identity(device_type: int, class_code: int, vectors: int) -> Identity
     )
 
 
+def transitional_identity(device_type: int, class_code: int, vectors: int) -> Identity:
+    """A virtio function that a legacy driver recognises.  [§4.1.2.1, §4.1.2.3]"""
+    try:
+        device_id = virtio_pci.TRANSITIONAL_DEVICE_IDS[DeviceType(device_type)]
+    except (KeyError, ValueError):
+        raise ValueError(f"device type {device_type} has no transitional PCI device id") from None
+    return Identity(
+        vendor_id=virtio_pci.VENDOR_ID,
+        device_id=device_id,
+        revision_id=0,
+        class_code=class_code,
+        subsystem_vendor_id=virtio_pci.VENDOR_ID,
+        subsystem_id=device_type,
+        vectors=vectors,
+    )
+
+
 class ConfigSpace:
     """A type 0 header with power management, PCI Express, MSI-X and the virtio capabilities.
 
     Parameters
     ----------
     identity
-        What the function says it is.
+        What the function says it is; without vectors there is no MSI-X.
+    interface
+        Which BARs and virtio capabilities there are.
     device_config
         Whether there is a device configuration structure.
 
     Attributes
     ----------
     pm, pcie, msix, window
-        Positions of the capabilities; ``window`` is that of PCI_CFG.
+        Positions of the capabilities; ``window`` is that of PCI_CFG. 0 for what there is not.
+    memory_bars
+        Size of each memory BAR.
     """
 
     pm: int
@@ -59,11 +81,14 @@ class ConfigSpace:
     msix: int
     window: int
 
-    def __init__(self, identity: Identity, *, device_config: bool):
+    def __init__(self, identity: Identity, *, interface: Interface, device_config: bool):
+        self.memory_bars = {layout.MSIX_BAR: layout.MSIX_BAR_SIZE} if identity.vectors else {}
+        if interface.has_modern:
+            self.memory_bars[layout.MODERN_BAR] = layout.MODERN_BAR_SIZE
         self.bytes = bytearray(CONFIG_BYTES)
         self.writable = bytearray(CONFIG_BYTES)
-        self._header(identity)
-        self._capabilities(identity.vectors, device_config)
+        self._header(identity, interface)
+        self._capabilities(identity.vectors, interface, device_config)
         self._initial = bytes(self.bytes)
 
     def put(self, offset: int, size: int, value: int, *, writable: int = 0) -> None:
@@ -89,12 +114,13 @@ class ConfigSpace:
         value = self.get(control, 2) & ~max_payload | kept
         self.bytes[control : control + 2] = value.to_bytes(2, "little")
 
-    def _header(self, identity: Identity) -> None:
+    def _header(self, identity: Identity, interface: Interface) -> None:
         who, put = identity, self.put
         put(ConfigOffset.VENDOR_ID, 2, who.vendor_id)
         put(ConfigOffset.DEVICE_ID, 2, who.device_id)
         command = Command.MEMORY_SPACE | Command.BUS_MASTER | Command.PARITY_ERROR_RESPONSE
         command |= Command.SERR_ENABLE | Command.INTERRUPT_DISABLE
+        command |= Command.IO_SPACE if interface.has_legacy else 0
         put(ConfigOffset.COMMAND, 2, 0, writable=command)
         put(ConfigOffset.STATUS, 2, Status.CAPABILITIES_LIST)
         put(ConfigOffset.REVISION_ID, 1, who.revision_id)
@@ -106,11 +132,15 @@ class ConfigSpace:
         put(ConfigOffset.INTERRUPT_PIN, 1, 1)
         put(ConfigOffset.CAPABILITIES_POINTER, 1, pci.CAPABILITIES_OFFSET)
         bars = ConfigOffset.BAR0
-        put(bars + 4 * layout.MSIX_BAR, 4, 0, writable=-layout.MSIX_BAR_SIZE & 0xFFFF_FFFF)
-        size = -layout.MODERN_BAR_SIZE & 0xFFFF_FFFF_FFFF_FFFF
-        put(bars + 4 * layout.MODERN_BAR, 8, 0b1100, writable=size)  # 64 bits, prefetchable
+        if interface.has_legacy:
+            put(bars + 4 * layout.LEGACY_BAR, 4, 1, writable=-layout.LEGACY_BAR_SIZE & 0xFFFF_FFFF)
+        if who.vectors:
+            put(bars + 4 * layout.MSIX_BAR, 4, 0, writable=-layout.MSIX_BAR_SIZE & 0xFFFF_FFFF)
+        if interface.has_modern:
+            size = -layout.MODERN_BAR_SIZE & 0xFFFF_FFFF_FFFF_FFFF
+            put(bars + 4 * layout.MODERN_BAR, 8, 0b1100, writable=size)  # 64 bits, prefetchable
 
-    def _capabilities(self, vectors: int, device_config: bool) -> None:
+    def _capabilities(self, vectors: int, interface: Interface, device_config: bool) -> None:
         put = self.put
         self.pm = position = pci.CAPABILITIES_OFFSET
         put(position, 4, Capability.POWER_MANAGEMENT | 3 << 16)  # version 3, no PME
@@ -125,13 +155,19 @@ class ConfigSpace:
         put(position + 18, 2, 1 << 4 | 1)
         previous = self._link(previous, position)
         position += PCIE_BYTES
-        self.msix = position
-        put(position, 2, Capability.MSIX)
-        put(position + 2, 2, vectors - 1, writable=0xC000)
-        put(position + 4, 4, layout.MSIX_TABLE_OFFSET | layout.MSIX_BAR)
-        put(position + 8, 4, layout.MSIX_PBA_OFFSET | layout.MSIX_BAR)
-        previous = self._link(previous, position)
-        position += MSIX_BYTES
+        self.msix = self.window = 0
+        if vectors:
+            self.msix = position
+            put(position, 2, Capability.MSIX)
+            put(position + 2, 2, vectors - 1, writable=0xC000)
+            put(position + 4, 4, layout.MSIX_TABLE_OFFSET | layout.MSIX_BAR)
+            put(position + 8, 4, layout.MSIX_PBA_OFFSET | layout.MSIX_BAR)
+            previous = self._link(previous, position)
+            position += MSIX_BYTES
+        if interface.has_modern:
+            self._virtio_capabilities(previous, position, device_config)
+
+    def _virtio_capabilities(self, previous: int, position: int, device_config: bool) -> None:
         structures = [
             (CfgType.COMMON, layout.COMMON_OFFSET, layout.COMMON_LENGTH),
             (CfgType.NOTIFY, layout.NOTIFY_OFFSET, layout.NOTIFY_LENGTH),

@@ -18,7 +18,7 @@ __all__ = ["ReferenceDevice"]
 
 
 class ReferenceDevice(DeviceCore):
-    """A modern virtio PCI function; for the parameters see :class:`~.core.DeviceCore`."""
+    """A virtio PCI function; for the parameters see :class:`~.core.DeviceCore`."""
 
     def _stop(self) -> None:
         self._fetched: list[tuple[int, Chain]] = []
@@ -27,8 +27,11 @@ class ReferenceDevice(DeviceCore):
 
     @property
     def running(self) -> bool:
-        """Whether the device may touch the rings."""
-        ok = DeviceStatus.DRIVER_OK in self.status and DeviceStatus.DEVICE_NEEDS_RESET not in self.status
+        """Whether the device may touch the rings; on the legacy interface before DRIVER_OK, too."""
+        if self.legacy:
+            ok = not self.status & (DeviceStatus.FAILED | DeviceStatus.DEVICE_NEEDS_RESET)
+        else:
+            ok = DeviceStatus.DRIVER_OK in self.status and DeviceStatus.DEVICE_NEEDS_RESET not in self.status
         return ok and not self._resetting and self.pci.bus_master
 
     def step(self) -> bool:
@@ -76,8 +79,8 @@ class ReferenceDevice(DeviceCore):
             self._stuck.append((number, chain))
             return
         yield from self.complete(queue, chain, data)
-        self.isr |= 0 if self.pci.msix_enabled else IsrStatus.QUEUE
         if queue.wants_interrupt(self.dma):
+            self.isr |= 0 if self.pci.msix_enabled else IsrStatus.QUEUE
             self.pci.raise_vector(self.queue_vectors[number])
 
     def complete(self, queue: SplitQueue, chain: Chain, data: bytes) -> Generator[None, None, None]:

@@ -1,4 +1,4 @@
-"""The way from the device to host memory."""
+"""The way from the device to host memory, and to the host's interrupts."""
 
 from typing import Protocol
 
@@ -22,4 +22,8 @@ class Dma(Protocol):
 
     def interrupt(self, address: int, data: int, /) -> None:
         """An MSI-X message: a posted write of one dword."""
+        ...
+
+    def intx(self, asserted: bool, /) -> None:
+        """An INTA message, on each change of the level: asserted or deasserted."""
         ...

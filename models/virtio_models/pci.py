@@ -1,17 +1,17 @@
-"""A PCI Express function as software sees it: configuration space, BARs, MSI-X, power, FLR.
+"""A PCI Express function as software sees it: configuration space, BARs, power, FLR.
 
-What lies behind the BARs is given as a :class:`Registers`; the MSI-X table is this module's own.
+What lies behind the BARs is given as a :class:`Registers`, but for the MSI-X table.
 """
 
 from typing import Protocol
 
 from virtio_spec import layout, pci, wire
-from virtio_spec.pci import Command, ConfigOffset, MsixMessageControl, Status
-from virtio_spec.virtio import NO_VECTOR
-from virtio_spec.virtio_pci import VirtioPciCap
+from virtio_spec.pci import Command, ConfigOffset, Status
+from virtio_spec.virtio_pci import Interface, VirtioPciCap
 
 from .config_space import ConfigSpace, Identity
 from .dma import Dma
+from .interrupts import Interrupts
 
 __all__ = ["MAX_VECTORS", "PciFunction", "Registers", "RequestRetry", "UnsupportedRequest"]
 
@@ -31,14 +31,22 @@ class RequestRetry(Exception):
 
 
 class Registers(Protocol):
-    """What lies behind the structures BAR, dword by dword."""
+    """What lies behind the BARs, dword by dword."""
 
     def read(self, offset: int, enable: int) -> int:
-        """The dword at ``offset``; side effects on the bytes of the mask ``enable`` only."""
+        """The dword at ``offset`` of the structures; side effects on the bytes of ``enable`` only."""
         ...
 
     def write(self, offset: int, enable: int, value: int) -> None:
-        """Write the bytes of the mask ``enable`` of the dword at ``offset``."""
+        """Write the bytes of the mask ``enable`` of the dword at ``offset`` of the structures."""
+        ...
+
+    def legacy_read(self, offset: int, enable: int) -> int:
+        """The same in I/O space."""
+        ...
+
+    def legacy_write(self, offset: int, enable: int, value: int) -> None:
+        """The same in I/O space."""
         ...
 
     def function_reset(self) -> int:
@@ -46,21 +54,23 @@ class Registers(Protocol):
         ...
 
     def interrupt_status(self) -> bool:
-        """Whether INTx would be asserted."""
+        """PCI Interrupt Status: whether there is something to interrupt for, and not by MSI-X."""
         ...
 
 
-class PciFunction:
-    """Configuration space and memory BARs.
+class PciFunction(Interrupts):
+    """Configuration space and BARs.
 
     Parameters
     ----------
     identity
         What the function says it is.
     registers
-        Behind the structures BAR.
+        Behind the BARs.
     dma
         The way to host memory.
+    interface
+        Which BARs and virtio capabilities there are.
     device_config
         Whether there is a device configuration structure.
 
@@ -70,15 +80,21 @@ class PciFunction:
         Configuration space as it is.
     """
 
-    def __init__(self, identity: Identity, registers: Registers, dma: Dma, *, device_config: bool):
-        if not 1 <= identity.vectors <= MAX_VECTORS:
-            raise ValueError(f"a function has 1 to {MAX_VECTORS} MSI-X vectors here, not {identity.vectors}")
-        self.identity, self.registers, self.dma = identity, registers, dma
-        self.config = ConfigSpace(identity, device_config=device_config)
+    def __init__(
+        self,
+        identity: Identity,
+        registers: Registers,
+        dma: Dma,
+        *,
+        interface: Interface = Interface.MODERN,
+        device_config: bool,
+    ):
+        if not 0 <= identity.vectors <= MAX_VECTORS:
+            raise ValueError(f"a function has 0 to {MAX_VECTORS} MSI-X vectors here, not {identity.vectors}")
+        self.identity, self.interface, self.registers = identity, interface, registers
         self._retries = 0
-        self._table = bytearray()
-        self._pending: set[int] = set()
-        self._reset_msix()
+        config = ConfigSpace(identity, interface=interface, device_config=device_config)
+        super().__init__(config, dma, identity.vectors)
 
     # -- configuration space -----------------------------------------------------------------------
 
@@ -106,6 +122,7 @@ class PciFunction:
         ):
             self._function_level_reset()
         self._send_pending()
+        self.update_intx()
 
     def _ready(self) -> None:
         if self._retries:
@@ -116,6 +133,11 @@ class PciFunction:
         self.config.function_level_reset()
         self._reset_msix()
         self._retries = self.registers.function_reset()
+        self.update_intx()
+
+    def intx_wanted(self) -> bool:
+        """Whether Interrupt Status is set, and the function awake."""
+        return self.registers.interrupt_status() and self._awake
 
     @property
     def bus_master(self) -> bool:
@@ -129,12 +151,13 @@ class PciFunction:
     # -- PCI_CFG window, virtio 1.4 §4.1.4.9 -----------------------------------------------------------
 
     def _in_window(self, offset: int) -> bool:
-        return self.config.window + 16 <= offset < self.config.window + 20
+        data = self.config.window + 16
+        return bool(self.config.window) and data <= offset < data + 4
 
     def _target(self) -> tuple[int, int, int] | None:
         raw = self.config.bytes[self.config.window : self.config.window + wire.size(VirtioPciCap)]
         cap = wire.unpack(VirtioPciCap, raw)
-        size = {layout.MSIX_BAR: layout.MSIX_BAR_SIZE, layout.MODERN_BAR: layout.MODERN_BAR_SIZE}.get(cap.bar)
+        size = self.config.memory_bars.get(cap.bar)
         if size is None or cap.length not in WINDOW_LENGTHS or cap.offset % cap.length:
             return None
         return None if cap.offset + cap.length > size else (cap.bar, cap.offset, cap.length)
@@ -151,27 +174,32 @@ class PciFunction:
         if (target := self._target()) is not None:
             self._access(*target, value << 8 * start & (1 << 8 * target[2]) - 1)
 
-    # -- memory BARs -------------------------------------------------------------------------------
+    # -- BARs --------------------------------------------------------------------------------------
 
     def bar_address(self, bar: int) -> int:
         """Where software put a BAR."""
         size = 8 if bar == layout.MODERN_BAR else 4
-        return self.config.get(ConfigOffset.BAR0 + 4 * bar, size) & ~0xF
+        kind = 0x3 if bar == layout.LEGACY_BAR else 0xF
+        return self.config.get(ConfigOffset.BAR0 + 4 * bar, size) & ~kind
 
     def bar_read(self, bar: int, offset: int, size: int) -> int:
-        """One memory read of 1, 2, 4 or 8 bytes; :class:`UnsupportedRequest`."""
+        """One read of 1, 2, 4 or, in memory space, 8 bytes; :class:`UnsupportedRequest`."""
         self._decode(bar, offset, size)
         return self._access(bar, offset, size)
 
     def bar_write(self, bar: int, offset: int, size: int, value: int) -> None:
-        """One memory write of 1, 2, 4 or 8 bytes; :class:`UnsupportedRequest`."""
+        """One write of 1, 2, 4 or, in memory space, 8 bytes; :class:`UnsupportedRequest`."""
         self._decode(bar, offset, size)
         self._access(bar, offset, size, value)
 
     def _decode(self, bar: int, offset: int, size: int) -> None:
-        lengths = {layout.MSIX_BAR: layout.MSIX_BAR_SIZE, layout.MODERN_BAR: layout.MODERN_BAR_SIZE}
-        enabled = self.config.get(ConfigOffset.COMMAND, 2) & Command.MEMORY_SPACE
-        if bar not in lengths or not 0 <= offset <= lengths[bar] - size or not enabled or not self._awake:
+        io = bar == layout.LEGACY_BAR and self.interface.has_legacy
+        if io and offset % 4 + size > 4:
+            raise ValueError(f"{size} bytes at {offset:#x} are no I/O access")
+        length = layout.LEGACY_BAR_SIZE if io else self.config.memory_bars.get(bar, 0)
+        space = Command.IO_SPACE if io else Command.MEMORY_SPACE
+        enabled = self.config.get(ConfigOffset.COMMAND, 2) & space
+        if not 0 <= offset <= length - size or not enabled or not self._awake:
             raise UnsupportedRequest(f"{size} bytes at {offset:#x} of BAR {bar}")
 
     def _access(self, bar: int, offset: int, size: int, value: int | None = None) -> int:
@@ -191,6 +219,8 @@ class PciFunction:
         return result
 
     def _read_dword(self, bar: int, offset: int, enable: int) -> int:
+        if bar == layout.LEGACY_BAR:
+            return self.registers.legacy_read(offset, enable)
         if bar == layout.MODERN_BAR:
             return self.registers.read(offset, enable)
         if offset < len(self._table):
@@ -199,41 +229,12 @@ class PciFunction:
         return sum(1 << v % 32 for v in self._pending if v // 32 == word)
 
     def _write_dword(self, bar: int, offset: int, enable: int, value: int) -> None:
-        if bar == layout.MODERN_BAR:
+        if bar == layout.LEGACY_BAR:
+            self.registers.legacy_write(offset, enable, value)
+        elif bar == layout.MODERN_BAR:
             self.registers.write(offset, enable, value)
         elif offset < len(self._table):
             for byte in range(4):
                 if enable >> byte & 1:
                     self._table[offset + byte] = value >> 8 * byte & (0x01 if offset % 16 == 12 else 0xFF)
             self._send_pending()
-
-    # -- MSI-X, PCIe 5.0 §6.1.4 ----------------------------------------------------------------------
-
-    def _reset_msix(self) -> None:
-        self._table = bytearray(wire.pack(pci.MsixEntry, masked=1) * self.identity.vectors)
-        self._pending.clear()
-
-    def forget_interrupts(self) -> None:
-        """A virtio reset takes back messages that were not sent yet."""
-        self._pending.clear()
-
-    @property
-    def msix_enabled(self) -> bool:
-        """Whether MSI-X is in use instead of INTx."""
-        return bool(self.config.get(self.config.msix + 2, 2) & MsixMessageControl.ENABLE)
-
-    def raise_vector(self, vector: int) -> None:
-        """Send the message of ``vector``, or hold it as pending while it is masked."""
-        if vector != NO_VECTOR and self.msix_enabled:
-            self._pending.add(vector)
-            self._send_pending()
-
-    def _send_pending(self) -> None:
-        control = self.config.get(self.config.msix + 2, 2)
-        if control & MsixMessageControl.FUNCTION_MASK or not self.msix_enabled or not self.bus_master:
-            return
-        for vector in sorted(self._pending):
-            entry = wire.unpack(pci.MsixEntry, self._table[16 * vector : 16 * vector + 16])
-            if not entry.masked:
-                self._pending.discard(vector)
-                self.dma.interrupt(entry.address_high << 32 | entry.address_low, entry.data)

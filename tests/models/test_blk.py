@@ -5,7 +5,7 @@ from virtio_models.blk import Blk
 from virtio_models.disk import Disk
 
 OK, IOERR, UNSUPP = b"\x00", b"\x01", b"\x02"
-IN, OUT, FLUSH, GET_ID = 0, 1, 4, 8
+IN, OUT, FLUSH, FLUSH_OUT, GET_ID = 0, 1, 4, 5, 8
 NEGOTIATED_FLUSH = 1 << 9
 
 
@@ -15,7 +15,7 @@ def header(type: int, sector: int = 0) -> bytes:
 
 def make(**options) -> Blk:
     device = Blk(Disk(bytes(n % 251 for n in range(8 * 512))), **options)
-    device.accepted = NEGOTIATED_FLUSH
+    device.accepted, device.driver_ok = NEGOTIATED_FLUSH, True
     return device
 
 
@@ -35,6 +35,24 @@ def test_a_write_without_flush_negotiated_is_durable():
     device = make()
     device.accepted = 0
     device.handle(header(OUT, 2) + b"x" * 512, 1)
+    assert device.disk.unflushed == frozenset()
+
+
+def test_a_write_before_the_driver_is_ready_is_durable():
+    """BLK-LEG-DEV-03, BLK-LEG-DEV-04: accepting features does not turn the cache on."""
+    device = make()
+    device.legacy, device.driver_ok = True, False
+    device.handle(header(OUT, 2) + b"x" * 512, 1)
+    assert device.disk.unflushed == frozenset()
+
+
+def test_flush_out_is_a_flush_on_the_legacy_interface():
+    """BLK-LEG-DEV-06."""
+    device = make()
+    device.legacy = True
+    device.handle(header(OUT, 2) + b"x" * 512, 1)
+    assert device.disk.unflushed == {2}
+    assert device.handle(header(FLUSH_OUT), 1) == OK
     assert device.disk.unflushed == frozenset()
 
 
