@@ -52,7 +52,7 @@ class VmmciDevice(Device):
         A ``VmmciCommand`` for the guest. Always taken.
     answer : :py:`Out(VmmciReply)`
         What became of a request, one cycle after it.
-    event : :py:`Out(VmmciNotice)`
+    notice : :py:`Out(VmmciNotice)`
         The guest acknowledged, shuts down on its own, or took too long; a strobe.
     pending : :py:`Out(2)`
         The command in the register.
@@ -66,7 +66,7 @@ class VmmciDevice(Device):
     clock: Any
     request: Any
     answer: Any
-    event: Any
+    notice: Any
     pending: Any
 
     def __init__(
@@ -101,7 +101,7 @@ class VmmciDevice(Device):
                 "clock": In(ClockSignature()),
                 "request": In(stream.Signature(COMMAND)),
                 "answer": Out(VmmciReply),
-                "event": Out(VmmciNotice),
+                "notice": Out(VmmciNotice),
                 "pending": Out(COMMAND),
             },
         )
@@ -120,7 +120,7 @@ class VmmciDevice(Device):
                 Cat(Mux(enable[byte], data.word_select(byte, 8), 0) for byte in range(COMMAND_BYTES))
             ),
             self.answer.eq(commands.answer),
-            self.event.eq(commands.event),
+            self.notice.eq(commands.notice),
             self.pending.eq(commands.pending),
             self.config.command.eq(commands.pending),
             self.config.time_sec.eq(self.clock.seconds),

@@ -63,7 +63,7 @@ class VmmciCommands(wiring.Component):
         One cycle after each request.
     written : :py:`In(1)`, value : :py:`In(32)`
         The guest writes the register.
-    event : :py:`Out(VmmciNotice)`
+    notice : :py:`Out(VmmciNotice)`
         One cycle after its cause. ``command`` of a time-out is that whose time is over, SHUTDOWN if it was
         the guest's own.
     pending : :py:`Out(2)`
@@ -74,7 +74,7 @@ class VmmciCommands(wiring.Component):
 
     request: Any
     answer: Any
-    event: Any
+    notice: Any
 
     def __init__(self, *, ack_timeout: int, shutdown_timeout: int):
         for name, cycles in (("ack_timeout", ack_timeout), ("shutdown_timeout", shutdown_timeout)):
@@ -90,7 +90,7 @@ class VmmciCommands(wiring.Component):
                 "answer": Out(VmmciReply),
                 "written": In(1),
                 "value": In(32),
-                "event": Out(VmmciNotice),
+                "notice": Out(VmmciNotice),
                 "pending": Out(COMMAND),
                 "raised": Out(1),
             }
@@ -136,9 +136,9 @@ class VmmciCommands(wiring.Component):
             timer.stop.eq(timed_out | ~self.driver_ok),
         ]
         m.d.sync += [
-            self.event.valid.eq(synced | stopping | own | timed_out),
-            self.event.command.eq(Mux(timed_out, timed, self.value[:COMMAND])),
-            self.event.kind.eq(
+            self.notice.valid.eq(synced | stopping | own | timed_out),
+            self.notice.command.eq(Mux(timed_out, timed, self.value[:COMMAND])),
+            self.notice.kind.eq(
                 Mux(timed_out, VmmciEvent.TIMED_OUT, Mux(own, VmmciEvent.SHUTDOWN, VmmciEvent.ACKNOWLEDGED))
             ),
         ]

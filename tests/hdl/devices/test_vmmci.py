@@ -72,7 +72,7 @@ class Bench:
 
     @property
     def event(self) -> tuple[int, int] | None:
-        event = self.ctx.get(self.device.event)
+        event = self.ctx.get(self.device.notice)
         return (int(event.kind), event.command) if event.valid else None
 
     @property
