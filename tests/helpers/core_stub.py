@@ -14,7 +14,8 @@ class CoreStub:
     ``("status", value)``, ``("features", enable, data)``, ``("features unknown",)``, ``("queue", number,
     enable, data)``, ``("config vector", enable, data)``, ``("config write", dword, enable, data)``,
     ``("config read", dword, enable)``, ``("generation read",)``, ``("isr read",)``, ``("kick", queue)`` and
-    ``("write",)``, which is last of its cycle. Data has 0 in bytes that are not enabled.
+    ``("write",)``, which is last of its cycle. Data has 0 in bytes that are not enabled. ``legacy`` has for
+    each cycle with events which rules held.
     """
 
     def __init__(self, core: Any, *, queues: int = 3, queue_size: int = 64, config: bytes = b""):
@@ -22,9 +23,11 @@ class CoreStub:
         self.queues = {number: 0xFFFF << 16 | queue_size for number in range(queues)}
         self.config = config
         self.events: list[tuple[Any, ...]] = []
+        self.legacy: list[int] = []
 
-    def take(self) -> list[tuple[Any, ...]]:
-        """The events since the last call."""
+    async def take(self, ctx: Any) -> list[tuple[Any, ...]]:
+        """The events since the last call, up to an access that has just been accepted."""
+        await ctx.tick().repeat(2)
         events, self.events = self.events, []
         return events
 
@@ -43,7 +46,7 @@ class CoreStub:
         """Record events and look up registers, cycle by cycle."""
         core = self.core
         names = (
-            *("active", "write", "status_write", "status_data"),
+            *("legacy", "active", "write", "status_write", "status_data"),
             *("driver_features_enable", "driver_features_data", "driver_features_unknown"),
             *("queue", "queue_enable", "queue_data", "config_vector_enable", "config_vector_data"),
             *("config_index", "config_read", "config_enable", "config_write_data"),
@@ -63,6 +66,7 @@ class CoreStub:
             if events:
                 assert now["active"] and before["active"], "an access is not announced"
                 assert now["queue"] == before["queue"], "registers are not those of the queue"
+                self.legacy.append(now["legacy"])
             self.events += events
             if now["queue_enable"] and now["queue"] in self.queues:
                 lanes = enabled(now["queue_enable"])
