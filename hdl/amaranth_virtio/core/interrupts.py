@@ -14,8 +14,8 @@ class InterruptDispatch(wiring.Component):
     """Events become ISR bits, and then vectors.  [virtio 1.4 §4.1.4.5, §4.1.5.3, §4.1.5.4]
 
     An event takes two or three cycles; its ISR bit is set before its vector is offered. An event in
-    the cycle of an ISR read shows in the next read. A configuration change that cannot be told yet
-    (before DRIVER_OK) is kept until it can.
+    the cycle of an ISR read or an acknowledgement shows in the next read. A configuration change that
+    cannot be told yet (before DRIVER_OK) is kept until it can.
 
     Members
     -------
@@ -39,6 +39,8 @@ class InterruptDispatch(wiring.Component):
         Vectors to be signalled.
     isr : :py:`Out(8)`, isr_read : :py:`In(1)`
         ISR status; a read clears it.
+    acknowledge : :py:`In(1)`
+        Strobe: the driver took note of a configuration change elsewhere; clears bit 1 of the ISR status.
     idle : :py:`Out(1)`
         No event is under way.
     """
@@ -55,6 +57,7 @@ class InterruptDispatch(wiring.Component):
     vector: Out(stream.Signature(16))
     isr: Out(8)
     isr_read: In(1)
+    acknowledge: In(1)
     idle: Out(1)
 
     def elaborate(self, platform):
@@ -64,6 +67,8 @@ class InterruptDispatch(wiring.Component):
 
         with m.If(self.isr_read | self.clear):
             m.d.sync += self.isr.eq(0)
+        with m.If(self.acknowledge):
+            m.d.sync += self.isr[1].eq(0)
 
         m.d.comb += self.vector_queue.eq(self.interrupt.p)
         with m.FSM():

@@ -19,9 +19,9 @@ MAX_QUEUES = 256
 
 
 def check_queues(queues: int, queue_size: int) -> None:
-    """Raise a ``ValueError`` unless the contexts can have this many queues of this size."""
-    if not 1 <= queues <= MAX_QUEUES:
-        raise ValueError(f"queues must be 1 to {MAX_QUEUES}, not {queues}")
+    """Raise a ``ValueError`` unless a device can have this many queues, or none, of this size."""
+    if not 0 <= queues <= MAX_QUEUES:
+        raise ValueError(f"queues must be 0 to {MAX_QUEUES}, not {queues}")
     if not 1 <= queue_size <= MAX_QUEUE_SIZE or queue_size & (queue_size - 1):
         raise ValueError(f"queue_size must be a power of two up to {MAX_QUEUE_SIZE}, not {queue_size}")
 
@@ -70,6 +70,8 @@ class QueueContexts(wiring.Component):
     """
 
     def __init__(self, *, queues: int, queue_size: int, vectors: int):
+        if not queues:
+            raise ValueError("there are no contexts without queues")
         check_queues(queues, queue_size)
         self.queues = queues
         self.queue_size = queue_size

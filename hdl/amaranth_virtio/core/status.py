@@ -2,22 +2,31 @@
 
 from collections.abc import Mapping
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
-from virtio_spec.virtio import DeviceStatus, Feature
+from virtio_spec.virtio import DeviceStatus, Feature, feature_mask
 
 __all__ = ["Negotiation", "check_features"]
 
 
 def check_features(offered: int, requires: Mapping[int, tuple[int, ...]]) -> None:
     """Raise a ``ValueError`` unless the offered features can be negotiated.  FEAT-DEV-01."""
-    if not offered >> Feature.VERSION_1 & 1:
-        raise ValueError("offered features must include VERSION_1")
     for bit, needed in requires.items():
         for other in needed:
             if offered >> bit & 1 and not offered >> other & 1:
                 raise ValueError(f"feature {bit} is offered without its prerequisite {other}")
+
+
+def _with_prerequisites(bit: int, requires: Mapping[int, tuple[int, ...]]) -> set[int]:
+    """A feature bit, what it requires, what that requires, and so on."""
+    found: set[int] = set()
+    open_ends = [bit]
+    while open_ends:
+        if (other := open_ends.pop()) not in found:
+            found.add(other)
+            open_ends += requires.get(other, ())
+    return found
 
 
 class Negotiation(wiring.Component):
@@ -27,15 +36,22 @@ class Negotiation(wiring.Component):
     features are offered ones, VERSION_1 is among them and every prerequisite holds; DRIVER_OK only
     together with or after FEATURES_OK. The features are frozen from FEATURES_OK on.
 
+    On the legacy interface there is no FEATURES_OK: it stays 0, DRIVER_OK needs nothing, and the
+    features are frozen from DRIVER_OK on. Since the driver cannot be refused, what it writes counts as
+    far as it goes: the low 32 offered bits and ANY_LAYOUT, each only with its prerequisites.
+    [virtio 1.4 §2.2.3, §3.1.2, §4.1.4.10]
+
     Parameters
     ----------
     offered : :class:`int`
-        Offered features.
+        Offered features, of which ANY_LAYOUT is none.
     requires : mapping of :class:`int` to a tuple of :class:`int`
         Bit numbers that must be accepted together with a bit.
 
     Members
     -------
+    legacy : :py:`In(1)`
+        The rules of the legacy interface hold.
     write : :py:`In(1)`, data : :py:`In(8)`
         The driver writes a status other than 0.
     features_enable : :py:`In(8)`, features_data : :py:`In(64)`
@@ -49,11 +65,12 @@ class Negotiation(wiring.Component):
     status : :py:`Out(8)`
         Device status.
     driver_features : :py:`Out(64)`
-        What the driver wrote.
+        What the driver wrote; on the legacy interface, what counts of it.
     features : :py:`Out(64)`
-        The accepted features while FEATURES_OK is set, else 0.
+        The accepted features: 0 before FEATURES_OK; on the legacy interface as the driver writes them.
     running : :py:`Out(1)`
-        Buffers may be used: DRIVER_OK and neither FAILED nor DEVICE_NEEDS_RESET.
+        Buffers may be used: neither FAILED nor DEVICE_NEEDS_RESET, and DRIVER_OK but for the legacy
+        interface, where drivers use buffers before it.
     """
 
     def __init__(self, *, offered: int, requires: Mapping[int, tuple[int, ...]]):
@@ -62,6 +79,7 @@ class Negotiation(wiring.Component):
         self.requires = dict(requires)
         super().__init__(
             {
+                "legacy": In(1),
                 "write": In(1),
                 "data": In(8),
                 "features_enable": In(8),
@@ -78,11 +96,13 @@ class Negotiation(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        chosen = self.driver_features
+        chosen = Signal(64)
+        driver_ok = self.status.bit_select(2, 1)
         features_ok = self.status.bit_select(3, 1)
+        frozen = Mux(self.legacy, driver_ok, features_ok)
 
         unknown = Signal()
-        with m.If(self.features_unknown & ~features_ok):
+        with m.If(self.features_unknown & ~frozen):
             m.d.sync += unknown.eq(1)
 
         acceptable = [
@@ -96,19 +116,30 @@ class Negotiation(wiring.Component):
         free = DeviceStatus.ACKNOWLEDGE | DeviceStatus.DRIVER | DeviceStatus.FAILED
         with m.If(self.write):
             m.d.sync += self.status.eq(self.status | (self.data & free))
-            with m.If(features_ok | (self.data[3] & Cat(acceptable).all())):
-                m.d.sync += [self.status[3].eq(1), self.status[2].eq(self.status[2] | self.data[2])]
+            with m.If(self.legacy):
+                m.d.sync += driver_ok.eq(driver_ok | self.data[2])
+            with m.Elif(features_ok | (self.data[3] & Cat(acceptable).all())):
+                m.d.sync += [features_ok.eq(1), driver_ok.eq(driver_ok | self.data[2])]
         with m.If(self.needs_reset):
             m.d.sync += self.status[6].eq(1)
 
-        with m.If(~features_ok):
+        with m.If(~frozen):
             for byte in range(8):
                 with m.If(self.features_enable[byte]):
                     m.d.sync += chosen.word_select(byte, 8).eq(self.features_data.word_select(byte, 8))
         with m.If(self.clear):
             m.d.sync += [self.status.eq(0), chosen.eq(0), unknown.eq(0)]
 
-        with m.If(features_ok):
-            m.d.comb += self.features.eq(chosen)
-        m.d.comb += self.running.eq(self.status[2] & ~self.status[6] & ~self.status[7])
+        counting = Signal(64)
+        legacy_offered = (self.offered & 0xFFFF_FFFF) | feature_mask(Feature.ANY_LAYOUT)
+        for bit in range(32):
+            needed = _with_prerequisites(bit, self.requires)
+            if all(legacy_offered >> other & 1 for other in needed):
+                m.d.comb += counting[bit].eq(Cat(chosen[other] for other in needed).all())
+
+        m.d.comb += [
+            self.driver_features.eq(Mux(self.legacy, counting, chosen)),
+            self.features.eq(Mux(self.legacy, counting, Mux(features_ok, chosen, 0))),
+            self.running.eq((driver_ok | self.legacy) & ~self.status[6] & ~self.status[7]),
+        ]
         return m
