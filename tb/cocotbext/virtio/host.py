@@ -3,6 +3,8 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
+from virtio_models.clock import Clock
+
 from .memory import HostMemory
 
 __all__ = ["BusError", "Host", "HostTimeout"]
@@ -27,11 +29,19 @@ class HostTimeout(Exception):
 class Host(ABC):
     """A PCI function below this host: configuration, BARs, memory, interrupts, time.
 
-    The function has been enumerated: its BARs have addresses, memory space and bus mastering are
-    enabled. Coroutines throughout, so that one driver runs everywhere.
+    The function has been enumerated: its BARs have addresses, I/O space, memory space and bus
+    mastering are enabled. Coroutines throughout, so that one driver runs everywhere.
+
+    Attributes
+    ----------
+    memory
+        What the device can be let to access.
+    clocks
+        Run with the device's time: put one here, and it moves by a microsecond in each.
     """
 
     memory: HostMemory
+    clocks: list[Clock]
 
     @abstractmethod
     async def config_read(self, offset: int, size: int) -> int:

@@ -14,11 +14,11 @@ import cocotb
 from cocotb.queue import Queue
 from cocotbext.pcie.core.port import SimPort
 from cocotbext.pcie.core.tlp import Tlp
-from virtio_spec.tlp import TlpType
+from virtio_spec.tlp import Fmt, TlpType
 
 from .streams import Sink, Source, Stream
 
-__all__ = ["Deframer", "Observer", "RawTlpPort", "frame", "tlp_to_dwords"]
+__all__ = ["MESSAGE_ADDRESS", "Deframer", "Observer", "RawTlpPort", "frame", "tlp_to_dwords"]
 
 #: Header credits for non-posted requests: how many the endpoint's own FIFO holds.
 NON_POSTED_CREDITS = 32
@@ -28,6 +28,9 @@ LINK_SPEED = 3
 LANE_BITS = 32
 #: Packets of the device that the port holds for the link.
 LINK_BUFFER = 4
+#: Where a message of the device goes as a write of its code, since the link model knows no messages: so
+#: it keeps its place behind the writes before it.
+MESSAGE_ADDRESS = 0xFED0_0000
 #: Requester id of injected packets; the root complex has 00:00.0. Answers to it are taken aside.
 INJECTOR_ID = 0x00FF
 
@@ -60,6 +63,12 @@ def dwords_to_tlp(dwords: Sequence[int]) -> Any:
     count = 4 if dwords[0] >> 29 & 1 else 3
     header = struct.pack(f">{count}L", *dwords[:count])
     return Tlp.unpack(bytearray(header + struct.pack(f"<{len(dwords) - count}L", *dwords[count:])))
+
+
+def message_to_tlp(dwords: Sequence[int]) -> Any:
+    """The write that stands for a message of the device on the link model; see :data:`MESSAGE_ADDRESS`."""
+    code = dwords[1] & 0xFF
+    return dwords_to_tlp([Fmt.DATA_3DW << 29 | 1, dwords[1] & ~0xFFFF | 0xF, MESSAGE_ADDRESS, code])
 
 
 def frame(dwords: Sequence[int], width: int) -> list[int]:
@@ -136,9 +145,9 @@ class RawTlpPort:
     ``on_completion`` is asked what the device gets in place of each completion of the host, for tests
     that tamper with them.
 
-    Messages go to ``messages``, answers to injected requests to ``answers``, since the link model
-    knows neither. Up to :data:`LINK_BUFFER` packets wait for the link (for credits, for bandwidth);
-    with more, the device sees ``ready`` low.
+    The link model knows neither messages nor answers to injected requests: a message goes up as a write
+    to :data:`MESSAGE_ADDRESS`, an answer goes to ``answers``. Up to :data:`LINK_BUFFER` packets wait for
+    the link (for credits, for bandwidth); with more, the device sees ``ready`` low.
 
     Parameters
     ----------
@@ -157,7 +166,6 @@ class RawTlpPort:
     def __init__(self, dut: Any, *, clk: Any, width: int, stall: float = 0.0, seed: int = 0):
         self.width = width
         self.observers: list[Observer] = []
-        self.messages: list[list[int]] = []
         self.answers: Queue[list[int]] = Queue()
         self.on_completion: Callable[[list[int]], Sequence[list[int]]] = lambda packet: [packet]
         self.upstream_port: Any = SimPort(
@@ -245,9 +253,8 @@ class RawTlpPort:
         for observer in self.observers:
             observer.from_device(packet)
         kind, header = packet[0] >> 24 & 0x1F, 4 if packet[0] >> 29 & 1 else 3
-        if kind >> 3 == TlpType.MESSAGE >> 3:
-            self.messages.append(packet)
-            return True
+        if kind >> 3 == TlpType.MESSAGE >> 3 and header == 4:
+            return self._up(message_to_tlp(packet))
         if kind in (TlpType.COMPLETION, TlpType.COMPLETION_LOCKED):
             key = packet[2] >> 16, packet[2] >> 8 & 0xFF
             if key[0] == INJECTOR_ID:
@@ -262,6 +269,10 @@ class RawTlpPort:
         except Exception as error:  # the link model raises bare Exceptions for what it does not know
             self._broken(f"a packet that no root complex takes ({error}): {packet[0]:08x} {packet[1]:08x}")
             return True
+        return self._up(tlp)
+
+    def _up(self, tlp: Any) -> bool:
+        """Queue a packet for the link; whether there is room for another."""
         self._to_link.put_nowait(tlp)
         return self._to_link.qsize() < LINK_BUFFER
 

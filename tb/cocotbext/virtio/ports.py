@@ -1,19 +1,23 @@
-"""What is behind the devices, at their ports: storage from a :class:`Disk`, noise from a source.
+"""What is behind the devices, at their ports: a :class:`Disk`, noise, time, and the host of a vmmci.
 
 The packed payloads follow the port descriptions of the gateware, least significant bits first.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import cocotb
 from cocotb.queue import Queue
+from cocotb.triggers import RisingEdge
+from virtio_models.clock import Clock
 from virtio_models.disk import Disk, DiskError
 from virtio_models.entropy import EntropySource
 from virtio_spec.blk import SECTOR_BYTES
+from virtio_spec.vmmci import VmmciAnswer, VmmciCommand, VmmciEvent
 
 from .streams import Sink, Source, Stream
 
-__all__ = ["EntropyPort", "StoragePort"]
+__all__ = ["ClockPort", "EntropyPort", "StoragePort", "VmmciPort"]
 
 _READ, _WRITE, _FLUSH = range(3)
 
@@ -137,3 +141,71 @@ class StoragePort:
         except DiskError:
             return False
         return True
+
+
+class ClockPort:
+    """Shows ``clock`` at the ports ``clock``; both of its numbers change together.
+
+    Parameters
+    ----------
+    dut
+        Has the ports ``seconds``, 64 bits, and ``microseconds``, 20 bits.
+    clock
+        The time; add it to :attr:`.Host.clocks` to let it run.
+    """
+
+    def __init__(self, dut: Any, *, clock: Clock):
+        self._seconds, self._microseconds = dut.clock__seconds, dut.clock__microseconds
+        self._clock = clock
+        self._changed()
+        clock.listeners.append(self._changed)
+
+    def _changed(self) -> None:
+        seconds, microseconds = self._clock.now()
+        self._seconds.value = seconds & (1 << 64) - 1
+        self._microseconds.value = microseconds
+
+
+class VmmciPort:
+    """The host's side of a vmmci.
+
+    Parameters
+    ----------
+    dut
+        Has the stream ``request``, 2 bits wide, and the strobes ``answer`` and ``notice``.
+    clk
+        Clock.
+
+    Attributes
+    ----------
+    events
+        What the guest made of it, in order: the event, and the command that it is about.
+    """
+
+    def __init__(self, dut: Any, *, clk: Any):
+        self.events: list[tuple[VmmciEvent, VmmciCommand]] = []
+        self._answers: Queue[VmmciAnswer] = Queue()
+        self._request = Source(clk=clk, stream=Stream(dut, "request"))
+        self._edge = RisingEdge(clk)
+        cocotb.start_soon(self._watch(dut.answer, self._answered))
+        cocotb.start_soon(self._watch(dut.notice, self._happened))
+
+    async def request(self, command: int) -> VmmciAnswer:
+        """Ask for a command, of two bits; what the device says to that."""
+        self._request.put(command)
+        return await self._answers.get()
+
+    async def _watch(self, strobe: Any, take: Callable[[int], None]) -> None:
+        """``take`` the rest of a packed value in each cycle in which its lowest bit is set."""
+        while True:
+            await strobe.value_change
+            await self._edge
+            while (value := int(strobe.value)) & 1:
+                take(value >> 1)
+                await self._edge
+
+    def _answered(self, value: int) -> None:
+        self._answers.put_nowait(VmmciAnswer(value))
+
+    def _happened(self, value: int) -> None:
+        self.events.append((VmmciEvent(value & 3), VmmciCommand(value >> 2)))

@@ -5,6 +5,7 @@ import mmap
 from collections.abc import Callable
 from typing import Any
 
+import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, First, Timer, with_timeout
 from cocotb.utils import get_sim_time
@@ -69,10 +70,12 @@ class CocotbHost(Host):
         self.port.observers += [self.trace, self.checker]
         self.link = PortLink(self, int(DEVICE))
         self.rc.make_port().connect(self.port)
+        self.clocks = []
         self._bars: dict[int, int] = {}
+        self._io_bars: set[int] = set()
 
     async def start(self) -> None:
-        """Clock, reset, enumeration; memory space and bus mastering are on at the end."""
+        """Clock, reset, enumeration; both spaces and bus mastering are on at the end."""
         self._dut.rst.value = 1
         Clock(self._dut.clk, self.period_ns, unit="ns", impl="gpi").start()
         await ClockCycles(self._dut.clk, 4)
@@ -87,6 +90,14 @@ class CocotbHost(Host):
         self._bars = {
             number: address for number, address in enumerate(function.bar_addr) if function.bar_size[number]
         }
+        self._io_bars = {number for number in self._bars if function.bar_raw[number] & 1}
+        cocotb.start_soon(self._run_clocks())
+
+    async def _run_clocks(self) -> None:
+        while True:
+            await Timer(1, "us")
+            for clock in self.clocks:
+                clock.advance(1)
 
     async def config_read(self, offset: int, size: int) -> int:
         """See :class:`Host`."""
@@ -99,15 +110,18 @@ class CocotbHost(Host):
 
     async def bar_read(self, bar: int, offset: int, size: int) -> int:
         """See :class:`Host`."""
-        request = self._memory(bar, offset)
+        request = self._request(bar, offset, size)
         request.set_addr_be(self._bars[bar] + offset, size)
         return await self._read(request, f"read of {size} at BAR {bar} + {offset:#x}")
 
     async def bar_write(self, bar: int, offset: int, size: int, value: int) -> None:
         """See :class:`Host`."""
-        request = self._memory(bar, offset, write=True)
+        request = self._request(bar, offset, size, write=True)
         request.set_addr_be_data(self._bars[bar] + offset, value.to_bytes(size, "little"))
-        await with_timeout(self.rc.perform_posted_operation(request), REQUEST_TIMEOUT_NS, "ns")
+        if bar in self._io_bars:
+            await self._complete(request, f"write of {size} at BAR {bar} + {offset:#x}")
+        else:
+            await with_timeout(self.rc.perform_posted_operation(request), REQUEST_TIMEOUT_NS, "ns")
 
     def bar_address(self, bar: int) -> int:
         """Where enumeration has put a BAR."""
@@ -122,6 +136,14 @@ class CocotbHost(Host):
     def interrupts(self, vector: int) -> int:
         """See :class:`Host`."""
         return self.completer.interrupts[vector]
+
+    def intx(self) -> bool:
+        """See :class:`Host`."""
+        return bool(self.completer.wires)
+
+    def intx_asserted(self) -> int:
+        """See :class:`Host`."""
+        return self.completer.assertions
 
     async def until(self, condition: Callable[[], bool], *, timeout_ns: int = 1_000_000) -> None:
         """See :class:`Host`."""
@@ -155,14 +177,17 @@ class CocotbHost(Host):
             request.set_addr_be_data(offset, content)
         return request
 
-    def _memory(self, bar: int, offset: int, *, write: bool = False) -> Any:
-        wide = self._bars[bar] + offset >= 1 << 32
+    def _request(self, bar: int, offset: int, size: int, *, write: bool = False) -> Any:
         request = Tlp()
-        if write:
-            request.fmt_type = TlpType.MEM_WRITE_64 if wide else TlpType.MEM_WRITE
-        else:
-            request.fmt_type = TlpType.MEM_READ_64 if wide else TlpType.MEM_READ
         request.requester_id = PcieId(0, 0, 0)
+        if bar in self._io_bars:
+            if offset % 4 + size > 4:
+                raise ValueError(f"{size} bytes at {offset:#x} are no I/O access")
+            request.fmt_type = TlpType.IO_WRITE if write else TlpType.IO_READ
+        elif self._bars[bar] + offset >= 1 << 32:
+            request.fmt_type = TlpType.MEM_WRITE_64 if write else TlpType.MEM_READ_64
+        else:
+            request.fmt_type = TlpType.MEM_WRITE if write else TlpType.MEM_READ
         return request
 
     async def _read(self, request: Any, what: str) -> int:

@@ -9,13 +9,16 @@ import cocotb
 from cocotb.triggers import Event, Timer
 from cocotbext.pcie.core.tlp import CplStatus, Tlp, TlpType
 from cocotbext.pcie.core.utils import PcieId
+from virtio_spec.tlp import InterruptMessage
 
 from ..checkers.packet import enabled_runs
 from ..memory import HostMemory
+from ..phy import MESSAGE_ADDRESS
 
 __all__ = ["MESSAGE_VECTORS", "HostCompleter"]
 
 MESSAGE_VECTORS = 128
+INTX_WIRES = 4
 #: Completions end at multiples of this many bytes, as with most root complexes.
 READ_COMPLETION_BOUNDARY = 64
 
@@ -50,9 +53,13 @@ class HostCompleter:
         Called with each read request; a completion status to answer with, ``"poison"``, ``"drop"``,
         or ``None`` for data.
     interrupts
-        Messages per vector.
+        MSI-X messages per vector.
+    wires
+        Those of INTA to INTD, 0 to 3, that are asserted.
+    assertions
+        Assert_INTx messages.
     stored
-        Set whenever the device has written something.
+        Set whenever the device has written something, or sent a message.
     """
 
     def __init__(self, rc: Any, memory: HostMemory, *, seed: int = 0):
@@ -61,6 +68,8 @@ class HostCompleter:
         self.latency_ns = 0
         self.fault: Callable[[Any], CplStatus | str | None] | None = None
         self.interrupts: Counter[int] = Counter()
+        self.wires: set[int] = set()
+        self.assertions = 0
         self.stored = Event()
         self._messages = {message_of(vector)[0]: vector for vector in range(MESSAGE_VECTORS)}
         self._rng = random.Random(f"completer {seed}")
@@ -80,6 +89,8 @@ class HostCompleter:
     async def _write(self, tlp: Any) -> None:
         if (vector := self._messages.get(tlp.address)) is not None:
             self.interrupts[vector] += 1
+        elif tlp.address == MESSAGE_ADDRESS:
+            self._message(tlp.data[0])
         else:
             for start, end in enabled_runs(tlp.first_be, tlp.last_be, tlp.length):
                 try:
@@ -87,6 +98,13 @@ class HostCompleter:
                 except ValueError:  # no memory there: recorded by the checkers, dropped as hosts do
                     break
         self.stored.set()
+
+    def _message(self, code: int) -> None:
+        if code in range(InterruptMessage.ASSERT_INTA, InterruptMessage.ASSERT_INTA + INTX_WIRES):
+            self.wires.add(code - InterruptMessage.ASSERT_INTA)
+            self.assertions += 1
+        elif code in range(InterruptMessage.DEASSERT_INTA, InterruptMessage.DEASSERT_INTA + INTX_WIRES):
+            self.wires.discard(code - InterruptMessage.DEASSERT_INTA)
 
     async def _read(self, tlp: Any) -> None:
         fault = self.fault(tlp) if self.fault is not None else None

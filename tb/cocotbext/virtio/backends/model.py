@@ -8,19 +8,28 @@ from virtio_models.device import ReferenceDevice
 from virtio_models.dma import DmaError
 from virtio_models.kind import DeviceKind
 from virtio_models.pci import RequestRetry, UnsupportedRequest
+from virtio_models.vmmci import Vmmci
 from virtio_spec import layout
 from virtio_spec.pci import Command, ConfigOffset
+from virtio_spec.virtio_pci import Interface
+from virtio_spec.vmmci import VmmciAnswer
 
 from ..host import BusError, Host, HostTimeout
 from ..memory import Arena, HostMemory
 
-__all__ = ["ModelHost", "run"]
+__all__ = ["ModelHost", "ModelVmmci", "run"]
 
 ARENA_BYTES = 1 << 20
 LOW_BASE, HIGH_BASE = 0x1000_0000, 0x12_3450_0000
-BAR_BASES = {layout.MSIX_BAR: 0xE000_0000, layout.MODERN_BAR: 0x80_0000_0000}
+BAR_BASES = {
+    layout.LEGACY_BAR: 0xC000,
+    layout.MSIX_BAR: 0xE000_0000,
+    layout.MODERN_BAR: 0x80_0000_0000,
+}
 MESSAGE_LOW, MESSAGE_HIGH = 0xFEE0_0000, 0x1_FEE0_0000
 STEP_NS = 20  # what a step of the model counts as
+ACCESS_NS = 200  # what an access to a register counts as
+IDLE_NS = 1_000  # how far time goes at once while the device has nothing to do
 
 
 class _Memory:
@@ -29,6 +38,7 @@ class _Memory:
     def __init__(self, memory: HostMemory):
         self.memory = memory
         self.interrupts: Counter[int] = Counter()
+        self.asserted, self.assertions = False, 0
 
     def read(self, address: int, length: int) -> bytes:
         try:
@@ -44,6 +54,12 @@ class _Memory:
             raise AssertionError(f"there is no message {data:#x} at {address:#x}")
         self.interrupts[data] += 1
 
+    def intx(self, asserted: bool) -> None:
+        if asserted == self.asserted:
+            raise AssertionError(f"INTx is {'asserted' if asserted else 'deasserted'} twice")
+        self.asserted = asserted
+        self.assertions += asserted
+
 
 def message(vector: int) -> tuple[int, int]:
     """MSI-X message of a vector: even ones below, odd ones above 4 GiB."""
@@ -53,13 +69,15 @@ def message(vector: int) -> tuple[int, int]:
 class ModelHost(Host):
     """Host of a :class:`ReferenceDevice`.
 
-    The device works only inside :meth:`until` and :meth:`sleep`; what is waited for and does not
-    happen although the device has nothing left to do is timed out at once.
+    The device works on its queues only inside :meth:`until` and :meth:`sleep`; its time goes on with
+    each access, too.
 
     Parameters
     ----------
     kind
         Device type.
+    interface
+        Which register interfaces the device has.
     device
         Class of the device, for tests with a broken one.
     seed
@@ -72,6 +90,7 @@ class ModelHost(Host):
         self,
         kind: DeviceKind,
         *,
+        interface: Interface = Interface.MODERN,
         device: type[ReferenceDevice] = ReferenceDevice,
         seed: int = 0,
         **options: Any,
@@ -79,17 +98,20 @@ class ModelHost(Host):
         arenas = [Arena(LOW_BASE, bytearray(ARENA_BYTES)), Arena(HIGH_BASE, bytearray(ARENA_BYTES))]
         self.memory = HostMemory(arenas, seed=seed)
         self._dma = _Memory(self.memory)
-        self.device = device(kind, self._dma, seed=seed, **options)
+        self.device = device(kind, self._dma, interface=interface, seed=seed, **options)
+        self.clocks = []
         self._now = 0
         for bar, base in BAR_BASES.items():
             self.device.pci.config_write(ConfigOffset.BAR0 + 4 * bar, 4, base & 0xFFFF_FFFF)
             if bar == layout.MODERN_BAR:
                 self.device.pci.config_write(ConfigOffset.BAR0 + 4 * bar + 4, 4, base >> 32)
-        self.device.pci.config_write(ConfigOffset.COMMAND, 2, Command.MEMORY_SPACE | Command.BUS_MASTER)
+        command = Command.IO_SPACE | Command.MEMORY_SPACE | Command.BUS_MASTER
+        self.device.pci.config_write(ConfigOffset.COMMAND, 2, command)
 
     async def config_read(self, offset: int, size: int) -> int:
         """Read configuration space."""
         self._aligned(offset, size)
+        self._pass(ACCESS_NS)
         try:
             return self.device.pci.config_read(offset, size)
         except RequestRetry as error:
@@ -98,6 +120,7 @@ class ModelHost(Host):
     async def config_write(self, offset: int, size: int, value: int) -> None:
         """Write configuration space."""
         self._aligned(offset, size)
+        self._pass(ACCESS_NS)
         try:
             self.device.pci.config_write(offset, size, value)
         except RequestRetry as error:
@@ -114,7 +137,8 @@ class ModelHost(Host):
             raise UnsupportedRequest(f"BAR {bar} is not there")
 
     async def bar_read(self, bar: int, offset: int, size: int) -> int:
-        """Read a memory BAR."""
+        """Read a BAR."""
+        self._pass(ACCESS_NS)
         try:
             self._hit(bar)
             return self.device.pci.bar_read(bar, offset, size)
@@ -122,12 +146,14 @@ class ModelHost(Host):
             raise BusError("UR", f"read of {error}") from error
 
     async def bar_write(self, bar: int, offset: int, size: int, value: int) -> None:
-        """Write a memory BAR; posted, so nobody hears of an unsupported request."""
+        """Write a BAR; in memory space, nobody hears of an unsupported request."""
+        self._pass(ACCESS_NS)
         try:
             self._hit(bar)
             self.device.pci.bar_write(bar, offset, size, value)
-        except UnsupportedRequest:
-            pass
+        except UnsupportedRequest as error:
+            if bar == layout.LEGACY_BAR:
+                raise BusError("UR", f"write of {error}") from error
 
     def msix_message(self, vector: int) -> tuple[int, int]:
         """Address and data for a table entry."""
@@ -137,25 +163,58 @@ class ModelHost(Host):
         """Messages of a vector so far."""
         return self._dma.interrupts[vector]
 
+    def intx(self) -> bool:
+        """Whether INTx is asserted."""
+        return self._dma.asserted
+
+    def intx_asserted(self) -> int:
+        """Assertions of INTx so far."""
+        return self._dma.assertions
+
     async def until(self, condition: Callable[[], bool], *, timeout_ns: int = 1_000_000) -> None:
         """Let the device work until ``condition()`` holds."""
         end = self._now + timeout_ns
         while not condition():
-            if not self.device.step() or self._now >= end:
-                self._now = max(end, self._now)
+            if self._now >= end:
                 raise HostTimeout(f"nothing after {timeout_ns} ns")
-            self._now += STEP_NS
+            self._pass(STEP_NS if self.device.step() else min(IDLE_NS, end - self._now))
 
     async def sleep(self, ns: int) -> None:
         """Let the device work for a time."""
         end = self._now + ns
-        while self._now < end and self.device.step():
-            self._now += STEP_NS
-        self._now = max(end, self._now)
+        while self._now < end:
+            self._pass(STEP_NS if self.device.step() else end - self._now)
+
+    def _pass(self, ns: int) -> None:
+        """Time goes on."""
+        microseconds = (self._now + ns) // 1_000 - self._now // 1_000
+        self._now += ns
+        self.device.elapse(ns)
+        if microseconds:
+            for clock in self.clocks:
+                clock.advance(microseconds)
 
     def now_ns(self) -> int:
         """The device's time."""
         return self._now
+
+
+class ModelVmmci:
+    """The host's side of a vmmci in Python, called as that of one in a simulator is.
+
+    Attributes
+    ----------
+    events
+        What the guest made of it, in order.
+    """
+
+    def __init__(self, kind: Vmmci):
+        self._kind = kind
+        self.events = kind.events
+
+    async def request(self, command: int) -> VmmciAnswer:
+        """Ask for a command."""
+        return self._kind.request(command)
 
 
 def run(coroutine: Coroutine[Any, Any, Any]) -> Any:

@@ -4,12 +4,14 @@ from collections.abc import Iterator
 
 from virtio_spec.tlp import CompletionStatus
 
+from .intx import is_intx
 from .packet import Packet
 
 __all__ = ["Answer", "answer_to", "format_errors"]
 
 READ_COMPLETION_BOUNDARY = 128
 _ENDPOINT_SENDS = ("MRd", "MWr", "Cpl", "CplD", "CplLk", "Msg")
+_LOCAL = 0b100  # routing of a message: terminate at receiver
 _FIRST_CONTIGUOUS = (0b1111, 0b1110, 0b1100, 0b1000)
 _LAST_CONTIGUOUS = (0b1111, 0b0111, 0b0011, 0b0001)
 
@@ -24,8 +26,8 @@ def format_errors(packet: Packet) -> Iterator[str]:
         yield from _memory_errors(packet)
     elif packet.is_completion:
         yield from _completion_errors(packet)
-    elif packet.length:
-        yield "the length of a message without data is reserved"
+    else:
+        yield from _message_errors(packet)
 
 
 def _common_errors(packet: Packet) -> Iterator[str]:
@@ -83,6 +85,19 @@ def _completion_errors(packet: Packet) -> Iterator[str]:
         yield "the length of a completion without data is reserved"
     if packet.has_data and packet.status != CompletionStatus.SUCCESSFUL:
         yield "data with a status other than success"
+
+
+def _message_errors(packet: Packet) -> Iterator[str]:
+    if packet.length:
+        yield "the length of a message without data is reserved"
+    if not is_intx(packet):
+        return
+    if packet.type & 7 != _LOCAL:
+        yield f"an interrupt message with routing {packet.type & 7}"
+    if packet.attr:
+        yield "the attributes of an interrupt message are reserved"
+    if packet.dword_2 or packet.dword_3:
+        yield "the last two dwords of an interrupt message are reserved"
 
 
 class Answer:

@@ -16,7 +16,7 @@ _MAX_PAYLOAD_FIELD = 0x00E0
 
 @dataclass(frozen=True)
 class Settings:
-    """What the host allows the function to do."""
+    """What the host allows the function to do; ``intx`` is whether it may assert INTx."""
 
     bus_master: bool
     max_payload: int
@@ -25,6 +25,7 @@ class Settings:
     relaxed_ordering: bool
     no_snoop: bool
     msix: bool
+    intx: bool
 
 
 class ConfigShadow:
@@ -77,7 +78,13 @@ class ConfigShadow:
             no_snoop=bool(control.no_snoop),
             msix=bool(message_control & MsixMessageControl.ENABLE)
             and not message_control & MsixMessageControl.FUNCTION_MASK,
+            intx=not command & Command.INTERRUPT_DISABLE and not message_control & MsixMessageControl.ENABLE,
         )
+
+    def interrupt_pin(self) -> int | None:
+        """1 to 4 for INTA to INTD, 0 for none; ``None`` before the host has read it."""
+        word = self._dwords.get(ConfigOffset.INTERRUPT_LINE)
+        return None if word is None else word >> 8 & 0xFF
 
     def _writable(self) -> dict[int, int]:
         """Offsets of the registers in question, and their writable bits."""

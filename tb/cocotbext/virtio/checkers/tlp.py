@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from virtio_spec.tlp import CompletionStatus
 
 from ..memory import HostMemory
+from .intx import IntxWires, is_intx
 from .packet import Packet, enabled_runs
 from .rules import READ_COMPLETION_BOUNDARY, Answer, answer_to, format_errors
 from .shadow import ConfigShadow, Settings
 
 __all__ = ["TlpChecker"]
-
-_NOTHING = Settings(False, 0, 0, False, False, False, False)
 
 
 @dataclass
@@ -27,6 +26,7 @@ class HostRequest:
     before: Settings | None  # what held until then, if it changes any of it
     left: int  # bytes still to come
     position: int  # address of the next
+    no_intx: bool  # INTx was forbidden for certain when it was sent
 
 
 class TlpChecker:
@@ -56,6 +56,8 @@ class TlpChecker:
         self._device_ids = {0}
         self._requests: dict[tuple[int, int], HostRequest] = {}
         self._reads: dict[int, Packet] = {}
+        self._wires = IntxWires()
+        self._was_reset = False
 
     # -- what is seen ------------------------------------------------------------------------------
 
@@ -74,12 +76,13 @@ class TlpChecker:
         if packet.name == "CfgWr0" and answer == Answer.MUST and not packet.poisoned:
             self._config_write(packet)
         size = packet.bytes_to_complete
+        no_intx = not before.intx and not any(request.before for request in self._requests.values())
         changed = before if self.shadow.settings() != before else None
         key = packet.requester_id, packet.tag
         if key in self._requests and self._requests[key].must:
             self._find("no completion, and its tag is used again,", self._requests[key].packet)
         self._requests[key] = HostRequest(
-            packet, answer == Answer.MUST, changed, size, packet.address + packet.byte_offset
+            packet, answer == Answer.MUST, changed, size, packet.address + packet.byte_offset, no_intx
         )
 
     def from_device(self, dwords: Sequence[int]) -> None:
@@ -93,6 +96,9 @@ class TlpChecker:
             self._completion_for_host(packet)
         elif packet.name == "Msg":
             self._requester(packet)
+            if is_intx(packet):
+                for error in self._wires.message(packet, self.shadow.interrupt_pin()):
+                    self._find(error, packet)
 
     def broken_framing(self, what: str) -> None:
         """The device broke a rule of the stream itself."""
@@ -104,6 +110,10 @@ class TlpChecker:
             if request.must:
                 self._find("no completion for", request.packet)
         self._requests.clear()
+        if self._wires.asserted and self._wires.forbidden:
+            self.findings.append(
+                f"{self._now()} ns: INTx is still asserted while MSI-X is on or it is disabled"
+            )
 
     def forget_read(self, tag: int) -> None:
         """The host will not answer the device's read with this tag."""
@@ -177,8 +187,11 @@ class TlpChecker:
         if packet.function == 0 and self.shadow.write(packet.address, packet.first_be, packet.payload[0]):
             # A function-level reset: requests get lost, and the number may be, until the next write.
             self._device_ids |= {0}
+            self._was_reset = True
             for request in self._requests.values():
                 request.must = False
+        if self.shadow.settings().intx:
+            self._wires.forbidden = False
 
     def _completion_for_host(self, packet: Packet) -> None:
         key = packet.requester_id, packet.tag
@@ -212,6 +225,17 @@ class TlpChecker:
                 self._find("lower address of a write's completion", packet)
         if done:
             del self._requests[key]
+            if packet.has_data:
+                self._read_ended(request)
+
+    def _read_ended(self, request: HostRequest) -> None:
+        """A read completion: every message before it has arrived.  [§2.4.1]"""
+        if request.no_intx and not self.shadow.settings().intx:
+            self._wires.forbidden = True
+        if self._was_reset and request.must:
+            self._was_reset = False
+            if self._wires.asserted:
+                self._find("INTx is still asserted after a function-level reset", request.packet)
 
     def _data(self, request: HostRequest, packet: Packet) -> bool:
         """A successful completion of a read; whether it is the last.  [§2.3.1.1]"""
@@ -226,7 +250,7 @@ class TlpChecker:
             self._find("longer than Max_Payload_Size", packet)
         carried = 4 * packet.dword_count - lower % 4
         if carried >= request.left:
-            if carried - request.left > 3 and asked.name == "MRd":
+            if carried - request.left > 3:
                 self._find("more data than asked for", packet)
             if asked.is_config and packet.payload and not asked.function:
                 self.shadow.read(asked.address, asked.first_be, packet.payload[0])
