@@ -23,6 +23,7 @@ from helpers.tlp import (
 from virtio_spec.virtio_pci import Interface
 
 WIDTHS = (64, 128, 256)
+STALLED = [(64, stall) for stall in STALLS] + [(width, 0.5) for width in WIDTHS[1:]]
 INTERFACES = tuple(Interface)
 HERE = 0x2A00  # bus, device and function
 LEGACY_BASE, MSIX_BASE, MODERN_BASE = 0xC100, 0xFE00_1000, 0x12_4000_0000
@@ -167,9 +168,13 @@ def test_enumeration_finds_what_the_interface_has(interface, vectors):
 
 @pytest.mark.parametrize(
     ("interface", "width", "stall"),
-    [(interface, width, 0.5) for interface in INTERFACES for width in WIDTHS]
-    + [(Interface.TRANSITIONAL, 64, stall) for stall in (0.0, 0.9)]
-    + [(Interface.LEGACY, 512, 0.0)],
+    [
+        (Interface.MODERN, 64, 0.5),
+        (Interface.TRANSITIONAL, 64, 0.9),
+        (Interface.TRANSITIONAL, 128, 0.5),
+        (Interface.LEGACY, 256, 0.5),
+        (Interface.LEGACY, 512, 0.0),
+    ],
 )
 def test_each_request_reaches_the_registers_of_its_bar(interface, width, stall):
     dut = function(width, interface)
@@ -244,8 +249,7 @@ def test_without_vectors_their_requests_are_taken_and_forgotten():
     simulate(dut, bench, background=link.benches)
 
 
-@pytest.mark.parametrize("stall", STALLS)
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(("width", "stall"), STALLED)
 def test_intx_follows_the_interrupt_status(width, stall):
     """PCI-ISR-DEV-05: what clears the status deasserts. Bus Master Enable is off throughout."""
     dut = function(width, Interface.TRANSITIONAL)
@@ -304,8 +308,7 @@ def test_intx_is_deasserted_outside_d0():
     simulate(dut, bench, background=link.benches)
 
 
-@pytest.mark.parametrize("stall", STALLS)
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(("width", "stall"), STALLED)
 def test_intx_comes_behind_the_writes_accepted_before(width, stall):
     """Trap 2: PCI-ISR-DEV-02. A driver that reads memory on an interrupt finds what was written."""
     dut = function(width, Interface.TRANSITIONAL, writers=2)
@@ -364,16 +367,16 @@ def test_a_function_level_reset_ends_after_the_deassert_has_left(width):
     reads = [memory_read(0x8000, tag=tag) for tag in range(8)]
 
     async def core(ctx: Any) -> None:
+        """As the device core does: idle counts from the second cycle of its reset on."""
+        cycles = 0
         while True:
-            await ctx.tick().until(dut.function_reset)
-            ctx.set(dut.reset, 1)
-            await ctx.tick().repeat(2)
-            await ctx.tick().until(dut.idle)
-            ctx.set(dut.interrupt_status, 0)
-            ctx.set(dut.function_reset_done, 1)
-            await ctx.tick()
-            ctx.set(dut.function_reset_done, 0)
-            ctx.set(dut.reset, 0)
+            ctx.set(dut.reset, cycles > 0)
+            done = cycles > 1 and ctx.get(dut.idle)
+            ctx.set(dut.function_reset_done, done)
+            if done:
+                ctx.set(dut.interrupt_status, 0)
+            *_, resetting = await ctx.tick().sample(dut.function_reset)
+            cycles = cycles + 1 if resetting and not done else 0
 
     async def read(ctx: Any) -> None:
         while link.open:
