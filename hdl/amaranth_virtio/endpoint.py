@@ -2,13 +2,14 @@
 
 from typing import Any, NamedTuple
 
-from amaranth.hdl import Cat, Module
+from amaranth.hdl import Cat, Const, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
+from virtio_spec.virtio_pci import Interface
 
 from .chain import QUEUE
 from .core import DeviceCore
-from .devices.interface import Device
+from .devices.interface import Device, DeviceTable
 from .dma.layout import ChainContext
 from .dma.reader import CompletionRouter, ReadChannel
 from .pcie.arbiter import PacketArbiter
@@ -16,7 +17,9 @@ from .pcie.config_header import Identity
 from .pcie.function import Function
 from .pcie.msix import MAX_VECTORS
 from .tlp import RawSignature
+from .transport.legacy import LegacyTransport
 from .transport.modern import ModernTransport
+from .transport.select import TransportSelect
 from .virtqueue.engine import Engine
 from .virtqueue.layout import NO_CONTEXT
 
@@ -30,6 +33,14 @@ class _Channel(NamedTuple):
     tags: int
     max_bytes: int
     context: Any
+
+
+def _identity(table: DeviceTable, interface: Interface) -> Identity:
+    """The ids that the device brings along, or those that virtio has for it."""
+    if table.identity is not None:
+        return table.identity
+    ids = Identity.transitional if interface.has_legacy else Identity.modern
+    return ids(table.device_type, table.class_code)
 
 
 def _forward(m: Module, member: Any, inner: Any, outer: Any) -> None:
@@ -46,14 +57,18 @@ class Endpoint(wiring.Component):
     """Everything between a PCI Express link and what is behind a virtio device.
 
     Reads have tags of their own per purpose, so that a long transfer never holds up a descriptor:
-    two for available rings, four for descriptors, one for suppression flags, ``tags`` for data.
+    two for available rings, four for descriptors, one for suppression flags, ``tags`` for data. A device
+    without virtqueues neither reads nor writes memory; a completion that comes nevertheless is unexpected.
 
     Parameters
     ----------
     device : :class:`.devices.interface.Device`
         The device type.
+    interface : :class:`virtio_spec.virtio_pci.Interface`
+        Which registers a driver finds, modern, legacy or both; by default the first that the device type
+        can have, which is the modern one of all that virtio 1 knows.
     queue_size : :class:`int`
-        Greatest queue size; a power of two from 2 to 1024.
+        Greatest queue size; a power of two from 2 to 1024. On the legacy interface it is the size.
     slots : :class:`int`
         Descriptor chains in flight.
     tags : :class:`int`
@@ -64,6 +79,9 @@ class Endpoint(wiring.Component):
         Longest read request for data in bytes, whatever Max_Read_Request_Size allows above it.
     completion_timeout : :class:`int`
         In cycles; 12,500,000 are 50 ms at 250 MHz.
+    config_hold : :class:`int`
+        Cycles since the last read of the device configuration for which a value that was read in part
+        stays the same; 250,000,000 are 1 s at 250 MHz. See :class:`.core.config.DeviceConfig`.
     link_speed, link_width : :class:`int`
         What the link registers say: 1 to 5 (2.5 to 32 GT/s), and the number of lanes; by default as many
         as the data path carries in Gen3 at 250 MHz.
@@ -82,16 +100,27 @@ class Endpoint(wiring.Component):
         self,
         *,
         device: Device,
+        interface: Interface | None = None,
         queue_size: int = 128,
         slots: int = 4,
         tags: int = 32,
         max_payload: int = 256,
         max_read: int = 512,
         completion_timeout: int = 12_500_000,
+        config_hold: int = 250_000_000,
         link_speed: int = 3,
         link_width: int | None = None,
     ):
+        table = device.table
+        interface = table.interfaces[0] if interface is None else interface
+        if interface not in table.interfaces:
+            allowed = ", ".join(table.interfaces)
+            raise ValueError(f"interface must be one that the device can have ({allowed}), not {interface}")
         self.device = device
+        self.interface = Interface(interface)
+        self.identity = _identity(table, self.interface)
+        # One for each queue and one for configuration changes; where they do not suffice, queues share.
+        self.vectors = min(table.queues + 1, MAX_VECTORS) if table.msix else 0
         self.width = device.width
         self.queue_size = queue_size
         self.slots = slots
@@ -99,6 +128,7 @@ class Endpoint(wiring.Component):
         self.max_payload = max_payload
         self.max_read = max_read
         self.completion_timeout = completion_timeout
+        self.config_hold = config_hold
         self.link_speed = link_speed
         self.link_width = self.width // 32 if link_width is None else link_width
         super().__init__(
@@ -108,35 +138,81 @@ class Endpoint(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         table = self.device.table
-        # One for each queue and one for configuration changes; where they do not suffice, queues share.
-        vectors = min(table.queues + 1, MAX_VECTORS)
         m.submodules.device = device = self.device
         m.submodules.function = function = Function(
             width=self.width,
-            identity=Identity.modern(table.device_type, table.class_code),
-            vectors=vectors,
+            identity=self.identity,
+            interface=self.interface,
+            vectors=self.vectors,
             max_payload=self.max_payload,
-            writers=2,
+            writers=2 if table.queues else 0,
             link_speed=self.link_speed,
             link_width=self.link_width,
         )
-        m.submodules.core = core = DeviceCore(table=table, queue_size=self.queue_size, vectors=vectors)
-        m.submodules.transport = transport = ModernTransport(queues=table.queues)
-        m.submodules.engine = engine = Engine(
-            width=self.width,
-            queues=table.queues,
+        m.submodules.core = core = DeviceCore(
+            table=table,
+            interface=self.interface,
             queue_size=self.queue_size,
-            slots=self.slots,
-            max_payload=self.max_payload,
+            vectors=self.vectors,
+            config_hold=self.config_hold,
         )
         connect(m, flipped(self.rx), function.rx)
         connect(m, function.tx, flipped(self.tx))
         for name in device.backend:
             _forward(m, device.backend[name], getattr(device, name), getattr(self, name))
 
-        connect(m, function.registers, transport.bus)
-        connect(m, transport.core, core.transport)
+        self._registers(m, function, core)
         connect(m, core.vector, function.vector)
+        at_rest = self._queues(m, function, core) if table.queues else self._no_queues(m, function)
+        m.d.comb += [
+            function.reset.eq(core.reset),
+            function.interrupt_status.eq(core.interrupt_status),
+            function.function_reset_done.eq(core.function_reset_done),
+            core.msix_enable.eq(function.msix_enable),
+            core.function_reset.eq(function.function_reset),
+            core.idle.eq(at_rest & function.idle),
+            device.features.eq(core.features),
+            device.driver_ok.eq(core.driver_ok),
+            device.legacy.eq(core.legacy),
+        ]
+        if table.config is not None:
+            m.d.comb += [core.config.eq(device.config), core.config_changed.eq(device.config_changed)]
+        if table.writable:
+            m.d.comb += device.config_write.eq(core.config_write)
+        return m
+
+    def _registers(self, m: Module, function: Any, core: Any) -> None:
+        """Put the register front ends between the function's BARs and the device core."""
+        queues = self.device.table.queues
+        fronts = {}
+        if self.interface.has_modern:
+            m.submodules.modern = fronts["modern"] = modern = ModernTransport(queues=queues)
+            connect(m, function.registers, modern.bus)
+        if self.interface.has_legacy:
+            m.submodules.legacy = fronts["legacy"] = legacy = LegacyTransport(
+                queues=queues, queue_size=self.queue_size
+            )
+            connect(m, function.legacy_registers, legacy.bus)
+            m.d.comb += legacy.msix_enable.eq(function.msix_enable)
+        if len(fronts) == 1:
+            [front] = fronts.values()
+            connect(m, front.core, core.transport)
+            return
+        m.submodules.select = select = TransportSelect()
+        for name, front in fronts.items():
+            connect(m, front.core, getattr(select, name))
+        connect(m, select.core, core.transport)
+
+    def _queues(self, m: Module, function: Any, core: Any) -> Any:
+        """The virtqueue engine; returns whether it is at rest."""
+        device: Any = self.device
+        m.submodules.engine = engine = Engine(
+            width=self.width,
+            queues=device.table.queues,
+            queue_size=self.queue_size,
+            slots=self.slots,
+            max_payload=self.max_payload,
+        )
         connect(m, core.kick, engine.kick)
         connect(m, engine.interrupt, core.interrupt)
         connect(m, engine.error, core.error)
@@ -146,24 +222,23 @@ class Endpoint(wiring.Component):
         connect(m, engine.data_write, function.writes[0])
         connect(m, engine.used_write, function.writes[1])
         channels_idle = self._reads(m, function, engine)
-
         m.d.comb += [
             engine.settings.eq(function.dma),
             engine.channels_idle.eq(channels_idle),
             engine.running.eq(core.running),
             engine.reset.eq(core.reset),
-            function.reset.eq(core.reset),
             function.reads_pending.eq(~channels_idle),
-            function.interrupt_status.eq(core.interrupt_status),
-            function.function_reset_done.eq(core.function_reset_done),
-            core.msix_enable.eq(function.msix_enable),
-            core.function_reset.eq(function.function_reset),
-            core.idle.eq(engine.idle & function.idle),
-            device.features.eq(core.features),
         ]
-        if table.config is not None:
-            m.d.comb += [core.config.eq(device.config), core.config_changed.eq(device.config_changed)]
-        return m
+        return engine.idle
+
+    def _no_queues(self, m: Module, function: Any) -> Any:
+        """Nothing has asked for a completion; returns that all is at rest."""
+        completion = function.completion
+        m.d.comb += [
+            completion.ready.eq(1),
+            function.unexpected.eq(completion.valid & completion.p.first),
+        ]
+        return Const(1)
 
     def _reads(self, m: Module, function: Any, engine: Any) -> Any:
         """Connect the engine's four read channels; returns whether all of them are idle."""
