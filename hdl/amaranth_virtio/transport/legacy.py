@@ -6,12 +6,13 @@ from amaranth.hdl import C, Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from virtio_spec import layout
-from virtio_spec.split import LEGACY_ALIGN, MAX_QUEUE_SIZE, legacy_layout
+from virtio_spec.split import LEGACY_ALIGN, legacy_layout
 from virtio_spec.virtio import DeviceStatus, Feature, feature_mask
 from virtio_spec.virtio_pci import LegacyHeader, LegacyVectors
 from virtio_spec.wire import field_offset, field_size, size
 
 from ..core.interface import CoreSignature
+from ..core.queues import check_queues
 from ..registers import RegisterBus
 from .access import RegisterAccess
 
@@ -47,7 +48,7 @@ class LegacyTransport(wiring.Component):
     Parameters
     ----------
     queues : :class:`int`
-        Number of queues, 0 to 65535.
+        Number of queues, 0 to 256.
     queue_size : :class:`int`
         Size of each, a power of two up to 32768. A legacy driver cannot change it.
 
@@ -62,10 +63,7 @@ class LegacyTransport(wiring.Component):
     """
 
     def __init__(self, *, queues: int, queue_size: int):
-        if queues not in range(1 << 16):
-            raise ValueError(f"queues must be 0 to 65535, not {queues}")
-        if queue_size not in range(1, MAX_QUEUE_SIZE + 1) or queue_size & (queue_size - 1):
-            raise ValueError(f"queue_size must be a power of two up to {MAX_QUEUE_SIZE}, not {queue_size}")
+        check_queues(queues, queue_size)
         self.queues = queues
         self.queue_size = queue_size
         super().__init__({"bus": In(RegisterBus), "core": Out(CoreSignature()), "msix_enable": In(1)})

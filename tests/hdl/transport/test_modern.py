@@ -14,6 +14,7 @@ from amaranth_virtio.core import DeviceCore
 from amaranth_virtio.devices.interface import DeviceTable
 from amaranth_virtio.transport.modern import ModernTransport
 from helpers.bar import Bar
+from helpers.core_stub import CoreStub
 from helpers.simulation import simulate
 from virtio_spec.virtio import DeviceType
 
@@ -951,3 +952,68 @@ def test_any_number_of_queues_works(queues):
         assert await bar.read(QUEUE_NOTIFY_OFF, 2) == queues - 1
 
     Dut(queues=queues).run(bench)
+
+
+# What the core is told, with one in plain Python
+
+
+def run_alone(bench: Any) -> None:
+    """Run a bench that takes (ctx, bar, stub)."""
+    transport: Any = ModernTransport(queues=QUEUES)
+    stub = CoreStub(transport.core, queues=QUEUES, config=bytes(range(0x40, 0x60)))
+
+    async def bound(ctx: Any) -> None:
+        await bench(ctx, Bar(ctx, transport.bus), stub)
+
+    simulate(transport, bound, background=[stub.run, stub.answer_config])
+
+
+@pytest.mark.parametrize("enable", range(16))
+def test_the_core_is_told_which_bytes_of_the_configuration_are_accessed(enable):
+    async def bench(ctx, bar, stub):
+        value = await bar.read_enabled(CONFIG + 8, enable)
+        assert value == 0x4B4A4948
+        await bar.write_enabled(CONFIG + 12, enable, 0x44332211)
+        kept = sum(0xFF << 8 * lane for lane in range(4) if enable >> lane & 1)
+        read = [("config read", 2, enable)]
+        write = [("config write", 3, enable, 0x44332211 & kept), ("write",)]
+        assert await stub.take(ctx) == (read + write if enable else [])
+
+    run_alone(bench)
+
+
+def test_the_core_is_told_when_the_generation_is_read():
+    async def bench(ctx, bar, stub):
+        ctx.set(stub.core.generation, 7)
+        for enable in range(16):
+            value = await bar.read_enabled(STATUS, enable)
+            assert value >> 8 & 0xFF == 7
+            assert await stub.take(ctx) == ([("generation read",)] if enable & 0b10 else [])
+        await bar.write(GENERATION, 1, 1)
+        assert await stub.take(ctx) == []
+
+    run_alone(bench)
+
+
+def test_locked_it_passes_reads_and_a_status_of_zero_only():
+    async def bench(ctx, bar, stub):
+        await bar.write(QUEUE_SELECT, 2, 1)
+        await bar.write(DEVICE_FEATURE_SELECT, 4, 1)
+        ctx.set(stub.core.locked, 1)
+        ctx.set(stub.core.offered, 5 << 32)
+        await stub.take(ctx)
+        for offset in (*range(0, 64, 4), CONFIG, CONFIG + 8, NOTIFY, NOTIFY + 4):
+            await bar.write(offset, 4, 0x0101_0101)
+        await bar.write(STATUS, 1, FAILED)
+        assert await stub.take(ctx) == []
+        assert await bar.read(QUEUE_SELECT, 2) == 1
+        assert await bar.read(DEVICE_FEATURE_SELECT, 4) == 1
+        assert await bar.read(DEVICE_FEATURE, 4) == 5
+        assert await bar.read(DRIVER_FEATURE_SELECT, 4) == 0
+        await bar.write(STATUS, 1, 0)
+        await bar.write(STATUS, 4, 0x0002_0000)  # with another queue selected
+        assert await bar.read(QUEUE_SELECT, 2) == 1
+        assert await bar.read(ISR, 1) == 0
+        assert await stub.take(ctx) == [("status", 0), ("status", 0), ("isr read",)]
+
+    run_alone(bench)
