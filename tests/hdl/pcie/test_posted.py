@@ -9,8 +9,8 @@ from helpers.registers import Access, Target
 from helpers.simulation import STALLS, send, simulate, steady
 from helpers.tlp import memory_write, tlp_beats
 
-BARS = (Bar(1, 4096), Bar(4, 16384, wide=True, prefetchable=True), Bar(0, 128))
-BASES = (0xFE000000, 0x12_4000_0000, 0xFD000080)
+BARS = (Bar(1, 4096), Bar(4, 16384, wide=True, prefetchable=True), Bar(0, 128), Bar(2, 256, io=True))
+BASES = (0xFE000000, 0x12_4000_0000, 0xFD000080, 0xC100)
 
 
 def run(
@@ -27,7 +27,7 @@ def run(
     result = SimpleNamespace(log=target.log, unsupported=0, poisoned=0)
 
     async def source(ctx: Any) -> None:
-        ctx.set(dut.decode, {"memory_enable": memory_enable, "base": BASES})
+        ctx.set(dut.decode, {"memory_enable": memory_enable, "io_enable": 1, "base": BASES})
         ctx.set(dut.d0, d0)
         beats = [beat for packet in packets for beat in tlp_beats(packet, width)]
         await send(ctx, dut.i, beats, stall=stall, rng=random.Random(1))
@@ -102,6 +102,7 @@ ELSEWHERE = {
     "behind a BAR": memory_write(BASES[0] + 4096, [1, 2, 3]),
     "at a 32-bit BAR's address above 4 GiB": memory_write(1 << 32 | BASES[0], [1]),
     "at the low half of a 64-bit BAR's address": memory_write(BASES[1] & 0xFFFFFFFF, [1]),
+    "at an I/O BAR's address": memory_write(BASES[3], [1]),
 }
 
 
@@ -184,7 +185,7 @@ def test_a_write_before_d0_is_left_does_not_depend_on_what_follows():
     async def bench(ctx: Any) -> None:
         ctx.set(dut.decode, {"memory_enable": 1, "base": BASES})
         await send(ctx, dut.i, tlp_beats(GOOD, 64))
-        ctx.set(dut.decode, {"memory_enable": 0, "base": [0] * 3})
+        ctx.set(dut.decode, {"memory_enable": 0, "base": [0] * len(BARS)})
         await ctx.tick()
         assert ctx.get(dut.bus.request.valid)
         assert ctx.get(dut.bus.request.p.address) == 8

@@ -15,20 +15,21 @@ from amaranth_virtio.pcie.router import Router
 from amaranth_virtio.phy.raw import RawReceiver, RawTransmitter
 from amaranth_virtio.registers import RegisterBus
 from amaranth_virtio.tlp import RawSignature, TlpSignature
-from helpers.registers import Target, default_word
+from helpers.registers import Access, Target, default_word
 from helpers.simulation import STALLS, receive, send, simulate, steady
 from helpers.tlp import (
     completion,
     from_raw_beats,
     from_tlp_beats,
+    io,
     memory_read,
     memory_write,
     parse,
     raw_beats,
 )
 
-BARS = (Bar(4, 16384, wide=True),)
-BASE = 0x2_0000_0000
+BARS = (Bar(4, 16384, wide=True), Bar(0, 256, io=True))
+BASE, IO = 0x2_0000_0000, 0xC100
 
 
 class TransactionLayer(wiring.Component):
@@ -43,6 +44,7 @@ class TransactionLayer(wiring.Component):
                 "o": Out(RawSignature(width)),
                 "completion": Out(TlpSignature(width)),
                 "bus": Out(RegisterBus),
+                "io_hold": In(1),
             }
         )
 
@@ -65,8 +67,13 @@ class TransactionLayer(wiring.Component):
         wiring.connect(m, non_posted.bus, arbiter.i[1])
         wiring.connect(m, arbiter.o, wiring.flipped(self.bus))
         for unit in (posted, non_posted):
-            m.d.comb += [unit.decode.memory_enable.eq(1), unit.decode.base[0].eq(BASE)]
-        m.d.comb += non_posted.writes_busy.eq(posted.busy)
+            m.d.comb += [
+                unit.decode.memory_enable.eq(1),
+                unit.decode.io_enable.eq(1),
+                unit.decode.base[0].eq(BASE),
+                unit.decode.base[1].eq(IO),
+            ]
+        m.d.comb += [non_posted.writes_busy.eq(posted.busy), non_posted.io_hold.eq(self.io_hold)]
         return m
 
 
@@ -179,6 +186,48 @@ def test_completions_and_writes_pass_as_many_waiting_reads_as_there_are_credits(
         assert [parse(packet).tag for packet in found] == list(range(depth))
 
     simulate(dut, bench, background=[target.serve(dut.bus)])
+
+
+@pytest.mark.parametrize("width", (64, 256))
+def test_completions_and_writes_pass_as_many_held_io_requests_as_there_are_credits(width):
+    depth = 8
+    dut = TransactionLayer(width=width, depth=depth)
+    target = Target()
+    held = [io(IO, 1), *(io(IO + 4 * number, tag=number) for number in range(1, depth))]
+
+    async def bench(ctx: Any) -> None:
+        ctx.set(dut.io_hold, 1)
+        behind = [memory_write(BASE, [9]), completion([1, 2, 3], tag=99)]
+        await send(ctx, dut.i, beats_of(held + behind, width))
+        (packet,) = from_tlp_beats(await packets_from(ctx, dut.completion, 1), width)
+        assert packet == completion([1, 2, 3], tag=99)
+        await ctx.tick().repeat(5)
+        assert target.log == [Access(4, 0, True, 0xF, 9)]
+        assert not ctx.get(dut.o.valid)
+        ctx.set(dut.io_hold, 0)
+        found = from_raw_beats(await packets_from(ctx, dut.o, depth), width)
+        assert [parse(packet).tag for packet in found] == list(range(depth))
+
+    simulate(dut, bench, background=[target.serve(dut.bus)])
+
+
+@pytest.mark.parametrize("stall", STALLS)
+@pytest.mark.parametrize("width", (64, 128, 256))
+def test_an_io_request_sees_every_write_before_it_and_every_io_write_too(width, stall):
+    dut = TransactionLayer(width=width)
+    target = Target(stall=stall)
+    writes = [memory_write(BASE + 4, [1, 2, 3]), io(IO + 8, 4), memory_write(BASE, [5]), io(IO + 8)]
+
+    async def bench(ctx: Any) -> None:
+        await send(ctx, dut.i, beats_of(writes, width), stall=stall)
+        (_, packet) = from_raw_beats(await packets_from(ctx, dut.o, 2, stall), width)
+        assert parse(packet).payload == [4]
+        order = [(access.bar, access.data if access.write else None) for access in target.log]
+        assert [data for bar, data in order if bar == 4] == [1, 2, 3, 5]
+        assert order.index((0, 4)) > order.index((4, 3)), "the I/O write behind the first memory write"
+        assert order[-1] == (0, None), "the I/O read behind all"
+
+    simulate(dut, bench, background=[target.serve(dut.bus), steady(dut.bus.request), steady(dut.o)])
 
 
 def test_a_malformed_write_has_no_effect():
