@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from .build import BuildError, build_root, lint
-from .config import DEVICES, WIDTHS, ConfigError, Configuration, check_image, check_seed
+from .config import DEVICES, INTERFACES, WIDTHS, ConfigError, Configuration, check_image, check_seed
 from .hdl import generate
 from .job import Job
 from .report import TestResult, table, write_report
@@ -32,7 +32,9 @@ app = typer.Typer(
 Device = Annotated[
     str | None,
     typer.Option(
-        "--device", "-d", help="[bold]rng[/] or [bold]blk[/]; both, one after the other, if not given."
+        "--device",
+        "-d",
+        help="[bold]rng[/], [bold]blk[/] or [bold]vmmci[/]; all, one after the other, if not given.",
     ),
 ]
 Width = Annotated[int, typer.Option("--width", "-w", help="Data path in bits: 64, 128 or 256.")]
@@ -41,12 +43,45 @@ QueueSize = Annotated[
 ]
 Tags = Annotated[int, typer.Option(help="Data reads outstanding on the link, 1 to 249.")]
 Queues = Annotated[int, typer.Option(help="Request queues of blk, 1 to 256.")]
+RegisterInterface = Annotated[
+    str,
+    typer.Option(
+        "--interface",
+        "-i",
+        help="Registers of rng and blk: modern (the default), transitional or legacy; vmmci is legacy.",
+    ),
+]
+
+#: Which devices a parameter is about; the others go without it unless they were named.
+CONCERNED = {
+    "interface": ("rng", "blk"),
+    "queue_size": ("rng", "blk"),
+    "tags": ("rng", "blk"),
+    "queues": ("blk",),
+    "ram_sectors": ("blk",),
+}
+
+#: At every width as they are by default; at one with the other interfaces.
+LINTED = [
+    *(Configuration(device, width) for device in DEVICES for width in WIDTHS),
+    *(
+        Configuration(device, interface=interface)
+        for device, interfaces in INTERFACES.items()
+        for interface in interfaces[1:]
+    ),
+]
 
 
-def _configurations(device: str | None, *, blk: dict[str, Any], **parameters: Any) -> list[Configuration]:
-    """One configuration, or all of them; ``blk`` is about blk alone if no device was named."""
-    names = [device] if device is not None else DEVICES
-    return [Configuration(name, **parameters, **(blk if name in (device, "blk") else {})) for name in names]
+def _configurations(device: str | None, *, width: int, **parameters: Any) -> list[Configuration]:
+    """One configuration, or one of each device with the parameters that concern it."""
+    if device is not None:
+        return [Configuration(device, width, **parameters)]
+    return [
+        Configuration(
+            name, width, **{key: value for key, value in parameters.items() if name in CONCERNED[key]}
+        )
+        for name in DEVICES
+    ]
 
 
 @app.command()
@@ -62,6 +97,7 @@ def sim(
     queue_size: QueueSize = 128,
     tags: Tags = 32,
     queues: Queues = 1,
+    interface: RegisterInterface = "",
 ) -> None:
     """Simulate the endpoint below a PCI Express root complex, doing real work.
 
@@ -70,15 +106,17 @@ def sim(
     [bold]blk[/]: a FAT file system image is read whole, a file is written into it, the disk is flushed;
     then the image is opened outside of the simulation, and every file compared.
 
+    [bold]vmmci[/]: a guest finds it, compares its clock with the host's, and is told to set it and to reboot.
+
     Ends with a table, and the same in build/sim/report.json; the exit code is 1 if anything failed.
     """
     configurations = _configurations(
-        device, width=width, queue_size=queue_size, tags=tags, blk={"queues": queues}
+        device, width=width, queue_size=queue_size, tags=tags, queues=queues, interface=interface
     )
     content = None
     if image is not None:
-        if device == "rng":
-            raise ConfigError("an image is for blk, and rng alone was asked for")
+        if device not in (None, "blk"):
+            raise ConfigError(f"an image is for blk, and {device} alone was asked for")
         content = check_image(image)
     check_seed(seed)
     console = Console()
@@ -117,6 +155,7 @@ def hdl(
         int,
         typer.Option(help="Put a block-RAM disk of so many sectors into blk, instead of the storage port."),
     ] = 0,
+    interface: RegisterInterface = "",
 ) -> None:
     """Write Verilog into build/hdl, one file with the top module virtio_endpoint per device, and lint it."""
     configurations = _configurations(
@@ -124,16 +163,27 @@ def hdl(
         width=width,
         queue_size=queue_size,
         tags=tags,
-        blk={"queues": queues, "ram_sectors": ram_sectors},
+        queues=queues,
+        ram_sectors=ram_sectors,
+        interface=interface,
     )
     if not all([_write_and_lint(configuration) for configuration in configurations]):
         raise typer.Exit(1)
 
 
 @app.command(name="lint")
-def lint_all() -> None:
-    """Write and lint the Verilog of all devices at all widths."""
-    configurations = [Configuration(device, width) for device in DEVICES for width in WIDTHS]
+def lint_all(
+    device: Annotated[str | None, typer.Option("--device", "-d", help="Of this device alone.")] = None,
+    interface: Annotated[str, typer.Option("--interface", "-i", help="Of this interface alone.")] = "",
+) -> None:
+    """Write and lint the Verilog of all devices at all widths, and of all their interfaces at one."""
+    configurations = [
+        configuration
+        for configuration in LINTED
+        if device in (None, configuration.device) and interface in ("", configuration.interface)
+    ]
+    if not configurations:
+        raise ConfigError("there is no such device with such an interface")
     if not all([_write_and_lint(configuration) for configuration in configurations]):
         raise typer.Exit(1)
 

@@ -1,14 +1,17 @@
 """What is built and run: checked once, here, so that a wrong value is one clear sentence."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from virtio_spec.blk import SECTOR_BYTES
+from virtio_spec.virtio_pci import Interface
 
-__all__ = ["DEVICES", "WIDTHS", "ConfigError", "Configuration", "check_image", "check_seed"]
+__all__ = ["DEVICES", "INTERFACES", "WIDTHS", "ConfigError", "Configuration", "check_image", "check_seed"]
 
-DEVICES = ("rng", "blk")
+#: Device types, with the register interfaces that each can have; the first is the default.
+INTERFACES = {"rng": tuple(Interface), "blk": tuple(Interface), "vmmci": (Interface.LEGACY,)}
+DEVICES = tuple(INTERFACES)
 WIDTHS = (64, 128, 256)
 QUEUE_SIZES = tuple(1 << n for n in range(1, 11))
 MOST_TAGS = 249
@@ -42,6 +45,13 @@ class Configuration:
         Request queues of the block device.
     ram_sectors
         Size of a block-RAM disk inside the endpoint, in sectors; with 0 the block device has a storage port.
+    interface
+        Register interfaces, an :class:`virtio_spec.virtio_pci.Interface`; by default modern, or what the
+        device has.
+    config_hold
+        Cycles for which a value of the device configuration that was read in part stays; by default 1 s.
+    ack_timeout, shutdown_timeout
+        Cycles that vmmci waits for an acknowledgement, and then for the guest; by default 3 s and 120 s.
     """
 
     device: str
@@ -52,10 +62,15 @@ class Configuration:
     read_only: bool = False
     queues: int = 1
     ram_sectors: int = 0
+    interface: str = ""
+    config_hold: int = 250_000_000
+    ack_timeout: int = 750_000_000
+    shutdown_timeout: int = 30_000_000_000
 
     def __post_init__(self) -> None:
         if self.device not in DEVICES:
             raise ConfigError(f"there is no device {self.device!r}; choose one of {', '.join(DEVICES)}")
+        self._check_interface()
         if self.width not in WIDTHS:
             raise ConfigError(f"the width has to be 64, 128 or 256 bits, not {self.width}")
         if self.queue_size not in QUEUE_SIZES:
@@ -81,24 +96,41 @@ class Configuration:
             )
         if self.ram_sectors and self.device != "blk":
             raise ConfigError(f"only blk can have a disk in block RAM, not {self.device}")
+        self._check_vmmci()
+
+    def _check_interface(self) -> None:
+        """Resolve the default, which depends on the device."""
+        choices = INTERFACES[self.device]
+        interface = self.interface or choices[0]
+        if interface not in tuple(Interface):
+            raise ConfigError(f"there is no interface {interface!r}; choose one of {', '.join(Interface)}")
+        if interface not in choices:
+            raise ConfigError(f"{self.device} can only be {' or '.join(choices)}, not {interface}")
+        object.__setattr__(self, "interface", str(interface))  # the way to do it in a frozen dataclass
+        if self.config_hold < 1:
+            raise ConfigError(f"the configuration hold has to be at least 1 cycle, not {self.config_hold}")
+
+    def _check_vmmci(self) -> None:
+        """What vmmci alone has, and what it alone has not."""
+        for name, what in (("ack_timeout", "acknowledgement"), ("shutdown_timeout", "shutdown")):
+            cycles = getattr(self, name)
+            if cycles < 1:
+                raise ConfigError(f"the {what} time-out has to be at least 1 cycle, not {cycles}")
+            if self.device != "vmmci" and cycles != DEFAULTS[name]:
+                raise ConfigError(f"only vmmci has a time-out for the {what}, not {self.device}")
+        for name, what in (("queue_size", "queue size"), ("tags", "tags"), ("completion_timeout", "reads")):
+            if self.device == "vmmci" and getattr(self, name) != DEFAULTS[name]:
+                raise ConfigError(f"vmmci has no virtqueues, and so no {what}")
 
     @property
     def name(self) -> str:
         """Short and unique: the device, the width, and whatever is not the default."""
         parts = [self.device, str(self.width)]
-        default = Configuration(self.device)
-        if self.queue_size != default.queue_size:
-            parts.append(f"q{self.queue_size}")
-        if self.tags != default.tags:
-            parts.append(f"t{self.tags}")
-        if self.completion_timeout != default.completion_timeout:
-            parts.append(f"c{self.completion_timeout}")
-        if self.read_only:
-            parts.append("ro")
-        if self.queues != default.queues:
-            parts.append(f"{self.queues}queues")
-        if self.ram_sectors != default.ram_sectors:
-            parts.append(f"ram{self.ram_sectors}")
+        if self.interface != INTERFACES[self.device][0]:
+            parts.append(self.interface)
+        for name, text in NAME_PARTS.items():
+            if (value := getattr(self, name)) != DEFAULTS[name]:
+                parts.append(text.format(value))
         return "-".join(parts)
 
     @property
@@ -111,6 +143,21 @@ class Configuration:
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)
+
+
+DEFAULTS = {field.name: field.default for field in fields(Configuration)}
+#: How a value that is not the default shows in the name.
+NAME_PARTS = {
+    "queue_size": "q{}",
+    "tags": "t{}",
+    "completion_timeout": "c{}",
+    "read_only": "ro",
+    "queues": "{}queues",
+    "ram_sectors": "ram{}",
+    "config_hold": "h{}",
+    "ack_timeout": "a{}",
+    "shutdown_timeout": "s{}",
+}
 
 
 def check_image(path: Path) -> bytes:

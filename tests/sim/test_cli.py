@@ -3,7 +3,9 @@ import sys
 import pytest
 from virtio_sim import cli, fat
 from virtio_sim.build import BuildError
+from virtio_sim.config import Configuration
 from virtio_sim.report import TestResult
+from virtio_spec.virtio_pci import Interface
 
 
 def call(monkeypatch, capsys, *arguments: str) -> tuple[object, str, str]:
@@ -25,7 +27,17 @@ WRONG = {
     "queues of rng": (["hdl", "-d", "rng", "--queues", "2"], "only blk can have several queues, not rng"),
     "seed": (["sim", "--seed=-1"], "the seed has to be from 0"),
     "missing image": (["sim", "--image", "no such file"], "there is no image no such file"),
-    "image for rng": (["sim", "--device", "rng", "--image", "x"], "an image is for blk"),
+    "image for rng": (["sim", "--device", "rng", "--image", "x"], "an image is for blk, and rng alone"),
+    "image for vmmci": (["sim", "-d", "vmmci", "--image", "x"], "an image is for blk, and vmmci alone"),
+    "interface": (["hdl", "--interface", "old"], "there is no interface 'old'"),
+    "interface of vmmci": (["sim", "-d", "vmmci", "-i", "modern"], "vmmci can only be legacy, not modern"),
+    "queues of vmmci": (
+        ["hdl", "-d", "vmmci", "--queues", "2"],
+        "only blk can have several queues, not vmmci",
+    ),
+    "RAM of vmmci": (["hdl", "-d", "vmmci", "--ram-sectors", "8"], "only blk can have a disk in block RAM"),
+    "queue size of vmmci": (["sim", "-d", "vmmci", "--queue-size", "8"], "vmmci has no virtqueues"),
+    "nothing to lint": (["lint", "-d", "vmmci", "-i", "modern"], "there is no such device with such an"),
     "option": (["sim", "--what"], "--what"),
     "command": (["what"], "what"),
 }
@@ -40,14 +52,50 @@ def test_a_wrong_parameter_gets_one_sentence_and_exit_code_2(monkeypatch, capsys
     assert errors.count("\n") == 1
 
 
-def test_of_both_devices_blk_alone_gets_the_queues(monkeypatch, capsys):
-    asked = []
-    monkeypatch.setattr("virtio_sim.cli._write_and_lint", lambda configuration: asked.append(configuration))
-    call(monkeypatch, capsys, "hdl", "--queues", "3")
-    assert [(configuration.device, configuration.queues) for configuration in asked] == [
-        ("rng", 1),
-        ("blk", 3),
+def asked(monkeypatch, capsys, *arguments: str) -> list[Configuration]:
+    """The configurations that would be written and linted."""
+    found: list[Configuration] = []
+
+    def note(configuration: Configuration) -> bool:
+        found.append(configuration)
+        return True
+
+    monkeypatch.setattr("virtio_sim.cli._write_and_lint", note)
+    assert call(monkeypatch, capsys, *arguments)[0] == 0
+    return found
+
+
+def test_of_all_devices_each_gets_the_parameters_that_concern_it(monkeypatch, capsys):
+    options = ["--queues", "3", "--interface", "transitional", "--queue-size", "16", "--width", "64"]
+    assert asked(monkeypatch, capsys, "hdl", *options) == [
+        Configuration("rng", 64, queue_size=16, interface="transitional"),
+        Configuration("blk", 64, queue_size=16, interface="transitional", queues=3),
+        Configuration("vmmci", 64),
     ]
+
+
+def test_a_device_that_is_named_comes_alone_and_as_it_is_asked_for(monkeypatch, capsys):
+    assert asked(monkeypatch, capsys, "hdl", "-d", "vmmci") == [Configuration("vmmci")]
+    assert asked(monkeypatch, capsys, "hdl", "-d", "rng", "-i", "legacy") == [
+        Configuration("rng", interface="legacy")
+    ]
+
+
+def test_lint_covers_every_device_at_every_width_and_with_every_interface(monkeypatch, capsys):
+    found = asked(monkeypatch, capsys, "lint")
+    assert {(c.device, c.width) for c in found} == {
+        (device, width) for device in ("rng", "blk", "vmmci") for width in (64, 128, 256)
+    }
+    assert {(c.device, c.interface) for c in found} == {
+        *((device, interface) for device in ("rng", "blk") for interface in Interface),
+        ("vmmci", "legacy"),
+    }
+    assert len(found) == len(set(found)) == 13
+
+
+def test_lint_can_be_asked_for_a_part(monkeypatch, capsys):
+    found = asked(monkeypatch, capsys, "lint", "--device", "blk", "--interface", "legacy")
+    assert found == [Configuration("blk", interface="legacy")]
 
 
 @pytest.mark.parametrize("content", [bytes(100), bytes(512 * 64)], ids=["no sectors", "no file system"])

@@ -1,8 +1,10 @@
+import json
+
 import pytest
 from virtio_sim.config import ConfigError, Configuration, check_image, check_seed
 
 WRONG = {
-    "device": ({"device": "net"}, "there is no device 'net'; choose one of rng, blk"),
+    "device": ({"device": "net"}, "there is no device 'net'; choose one of rng, blk, vmmci"),
     "width": ({"width": 512}, "the width has to be 64, 128 or 256 bits, not 512"),
     "no entries": ({"queue_size": 0}, "the queue size has to be a power of two from 2 to 1024, not 0"),
     "odd size": ({"queue_size": 48}, "the queue size has to be a power of two from 2 to 1024, not 48"),
@@ -17,6 +19,47 @@ WRONG = {
     "no disk": ({"ram_sectors": -1}, "a disk in block RAM has up to 65536 sectors, not -1"),
     "RAM of rng": ({"ram_sectors": 8}, "only blk can have a disk in block RAM, not rng"),
     "read-only rng": ({"read_only": True}, "only blk can be read-only, not rng"),
+    "interface": (
+        {"interface": "old"},
+        "there is no interface 'old'; choose one of modern, transitional, legacy",
+    ),
+    "modern vmmci": ({"device": "vmmci", "interface": "modern"}, "vmmci can only be legacy, not modern"),
+    "transitional vmmci": (
+        {"device": "vmmci", "interface": "transitional"},
+        "vmmci can only be legacy, not transitional",
+    ),
+    "queues of vmmci": ({"device": "vmmci", "queues": 2}, "only blk can have several queues, not vmmci"),
+    "RAM of vmmci": (
+        {"device": "vmmci", "ram_sectors": 8},
+        "only blk can have a disk in block RAM, not vmmci",
+    ),
+    "read-only vmmci": ({"device": "vmmci", "read_only": True}, "only blk can be read-only, not vmmci"),
+    "queue size of vmmci": (
+        {"device": "vmmci", "queue_size": 64},
+        "vmmci has no virtqueues, and so no queue size",
+    ),
+    "tags of vmmci": ({"device": "vmmci", "tags": 8}, "vmmci has no virtqueues, and so no tags"),
+    "reads of vmmci": (
+        {"device": "vmmci", "completion_timeout": 1000},
+        "vmmci has no virtqueues, and so no reads",
+    ),
+    "no hold": ({"config_hold": 0}, "the configuration hold has to be at least 1 cycle, not 0"),
+    "no time to acknowledge": (
+        {"device": "vmmci", "ack_timeout": 0},
+        "the acknowledgement time-out has to be at least 1 cycle, not 0",
+    ),
+    "no time to shut down": (
+        {"device": "vmmci", "shutdown_timeout": -1},
+        "the shutdown time-out has to be at least 1 cycle, not -1",
+    ),
+    "acknowledgements of rng": (
+        {"ack_timeout": 1000},
+        "only vmmci has a time-out for the acknowledgement, not rng",
+    ),
+    "shutdown of blk": (
+        {"device": "blk", "shutdown_timeout": 1000},
+        "only vmmci has a time-out for the shutdown, not blk",
+    ),
 }
 
 
@@ -32,6 +75,23 @@ def test_a_name_tells_what_is_not_the_default():
     assert Configuration("blk", 64, queue_size=16, tags=8, read_only=True).name == "blk-64-q16-t8-ro"
     assert Configuration("blk", queues=3).name == "blk-128-3queues"
     assert Configuration("blk", ram_sectors=64).name == "blk-128-ram64"
+    assert Configuration("blk", interface="modern").name == "blk-128"
+    assert Configuration("blk", interface="transitional", tags=8).name == "blk-128-transitional-t8"
+    assert Configuration("rng", interface="legacy", config_hold=500).name == "rng-128-legacy-h500"
+    assert Configuration("vmmci", interface="legacy").name == "vmmci-128"
+    assert Configuration("vmmci", 64, ack_timeout=50, shutdown_timeout=90).name == "vmmci-64-a50-s90"
+
+
+@pytest.mark.parametrize("device, interface", [("rng", "modern"), ("blk", "modern"), ("vmmci", "legacy")])
+def test_the_interface_is_the_devices_first_unless_given(device, interface):
+    assert Configuration(device).interface == interface
+    assert Configuration(device) == Configuration(device, interface=interface)
+
+
+@pytest.mark.parametrize("interface", ["modern", "transitional", "legacy"])
+def test_a_configuration_survives_json(interface):
+    configuration = Configuration("blk", interface=interface)
+    assert Configuration(**json.loads(json.dumps(configuration.as_dict()))) == configuration
 
 
 def test_a_configuration_has_its_part_of_the_test_list():

@@ -5,11 +5,20 @@ from virtio_sim.build import TOPLEVEL, lint
 from virtio_sim.config import Configuration
 from virtio_sim.hdl import generate
 
+DESIGNS = [
+    Configuration("rng", 64),
+    Configuration("blk", 128),
+    Configuration("blk", 256),
+    Configuration("rng", 64, interface="transitional"),
+    Configuration("blk", 64, interface="legacy"),
+    Configuration("vmmci", 64),
+]
 
-@pytest.mark.parametrize(("device", "width"), [("rng", 64), ("blk", 128), ("blk", 256)])
-def test_the_endpoint_is_clean(device, width, tmp_path):
+
+@pytest.mark.parametrize("configuration", DESIGNS, ids=[design.name for design in DESIGNS])
+def test_the_endpoint_is_clean(configuration, tmp_path):
     path = tmp_path / f"{TOPLEVEL}.v"
-    path.write_text(generate(Configuration(device, width=width)))
+    path.write_text(generate(configuration))
     assert lint(path) == ""
 
 
