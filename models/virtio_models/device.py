@@ -65,10 +65,10 @@ class ReferenceDevice(DeviceCore):
 
     def _fetch(self, number: int) -> Generator[None, None, None]:
         chain = self.queues[number].fetch(self.dma)
-        yield
         if chain is None:
-            self._kicked.discard(number)
-        else:
+            self._kicked.discard(number)  # at once: a kick from here on is another one
+        yield
+        if chain is not None:
             self._fetched.append((number, chain))
 
     def _serve(self, number: int, chain: Chain) -> Generator[None, None, None]:
