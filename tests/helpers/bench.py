@@ -1,16 +1,22 @@
 """A bench around the reference device, or a broken one."""
 
-from cocotbext.virtio.backends.model import ModelHost
+from typing import Any
+
+from cocotbext.virtio.backends.model import ModelHost, ModelVmmci
 from cocotbext.virtio.suite import Bench
 from virtio_models.blk import Blk
+from virtio_models.clock import Clock
 from virtio_models.device import ReferenceDevice
 from virtio_models.disk import Disk
 from virtio_models.entropy import EntropySource
 from virtio_models.rng import Rng
+from virtio_models.vmmci import Vmmci
+from virtio_spec.virtio_pci import Interface
 
 __all__ = ["model_bench"]
 
-QUEUE_SIZE = 64
+#: Of devices with a modern interface; and of others, whose drivers have no choice.
+QUEUE_SIZE, LEGACY_QUEUE_SIZE = 64, 32
 SECTORS = 48
 
 
@@ -24,18 +30,48 @@ def model_bench(
     blk: type[Blk] = Blk,
     rng: type[Rng] = Rng,
     disk: type[Disk] = Disk,
+    vmmci: type[Vmmci] = Vmmci,
+    interface: Interface | None = None,
+    transport: str | None = None,
+    habit: str = "natural",
+    queue_size: int | None = None,
 ) -> Bench:
-    """A bench for device type ``name``; the classes are what it is made of."""
-    storage, entropy = disk(SECTORS), EntropySource(seed)
-    kind = rng(entropy) if name == "rng" else blk(storage, read_only=read_only, queues=queues)
+    """A bench for device type ``name``; the classes are what it is made of.
+
+    Without ``interface`` it is modern, and vmmci legacy; without ``transport`` the driver uses the modern
+    interface where there is one.
+    """
+    if interface is None:
+        interface = Interface.LEGACY if name == "vmmci" else Interface.MODERN
+    if transport is None:
+        transport = "modern" if interface.has_modern else "legacy"
+    if queue_size is None:
+        queue_size = QUEUE_SIZE if transport == "modern" else LEGACY_QUEUE_SIZE
+    storage, entropy, clock = disk(SECTORS), EntropySource(seed), Clock()
+    kinds: dict[str, Any] = {
+        "rng": lambda: rng(entropy),
+        "blk": lambda: blk(storage, read_only=read_only, queues=queues),
+        "vmmci": lambda: vmmci(clock),
+    }
+    kind = kinds[name]()
+    host = ModelHost(kind, interface=interface, device=device, seed=seed, queue_size=queue_size)
+    timed = isinstance(kind, Vmmci)
     return Bench(
-        host=ModelHost(kind, device=device, seed=seed, queue_size=QUEUE_SIZE),
+        host=host,
         device=name,
         backend="model",
-        queue_size=QUEUE_SIZE,
+        queue_size=queue_size,
         disk=storage,
         entropy=entropy,
+        clock=clock,
+        vmmci=ModelVmmci(kind) if timed else None,
+        interface=interface,
+        transport=transport,
+        habit=habit,
         read_only=read_only,
         queues=queues,
         seed=seed,
+        config_hold_ns=1_000_000_000,
+        ack_timeout_ns=kind.ack_timeout_ns if timed else 0,
+        shutdown_timeout_ns=kind.shutdown_timeout_ns if timed else 0,
     )

@@ -4,16 +4,16 @@ Only for backends with raw packets.
 """
 
 from virtio_spec import layout
-from virtio_spec.pci import ConfigOffset, DeviceStatus
+from virtio_spec.pci import ConfigOffset, DeviceStatus, MsixEntry
 from virtio_spec.tlp import CompletionStatus, TlpType
 from virtio_spec.virtio_pci import CfgType, CommonCfg
 from virtio_spec.wire import field_offset
 
 from ..checkers.packet import Packet
 from .errors import ErrorBits
-from .helpers import QUIET_NS, exercise, same, small
-from .packets import DIGEST, Injector
-from .registry import Bench, case
+from .helpers import QUIET_NS, Scratch, bar_sizes, exercise, modern, same, small
+from .packets import DIGEST, Injector, raw_link
+from .registry import EVERY_DEVICE, LEGACY, MODERN, Bench, case
 
 __all__: list[str] = []
 
@@ -22,19 +22,34 @@ FUNCTION = ("PCI-ID-DEV-01",)
 CORRECTABLE, NON_FATAL = DeviceStatus.CORRECTABLE_ERROR, DeviceStatus.NON_FATAL_ERROR
 UNSUPPORTED = DeviceStatus.UNSUPPORTED_REQUEST
 DWORDS_OF_4_KIB = 1024
-#: A register without consequences, at an offset in BAR 4.
-SCRATCH = layout.COMMON_OFFSET + field_offset(CommonCfg, "driver_feature_select")
 DIGEST_DWORD = 0xDEAD_BEEF  # of a digest nobody checks
 
 
+def place(bench: Bench) -> tuple[int, int]:
+    """BAR and offset of a dword in memory space that can be written and read back without consequences.
+
+    It is that of the modern interface, or the data of the configuration's message, which a driver writes
+    before it enables MSI-X.
+    """
+    if bench.transport == "modern":
+        return layout.MODERN_BAR, layout.COMMON_OFFSET + field_offset(CommonCfg, "driver_feature_select")
+    return layout.MSIX_BAR, layout.MSIX_TABLE_OFFSET + field_offset(MsixEntry, "data")
+
+
+def place_address(bench: Bench) -> int:
+    """Its address."""
+    bar, offset = place(bench)
+    return raw_link(bench).bar(bar) + offset
+
+
 async def scratch(bench: Bench, expected: int, what: str) -> None:
-    """``AssertionError`` unless the scratch register holds ``expected``."""
-    same(await bench.host.bar_read(layout.MODERN_BAR, SCRATCH, 4), expected, f"a register after {what}")
+    """``AssertionError`` unless the dword at :func:`place` holds ``expected``."""
+    same(await bench.host.bar_read(*place(bench), 4), expected, f"a register after {what}")
 
 
 async def set_scratch(bench: Bench, value: int) -> None:
-    """Write the scratch register; the read behind it sees to it that no injected packet comes first."""
-    await bench.host.bar_write(layout.MODERN_BAR, SCRATCH, 4, value)
+    """Write that dword; the read behind it sees to it that no injected packet comes first."""
+    await bench.host.bar_write(*place(bench), 4, value)
     await scratch(bench, value, "a write")
 
 
@@ -45,14 +60,12 @@ async def set_scratch(bench: Bench, value: int) -> None:
 async def requests_an_endpoint_does_not_serve_are_unsupported(bench: Bench) -> None:
     injector, errors = Injector(bench), await ErrorBits.clean(bench)
     device, request = await bench.start(), injector.request
-    at = injector.link.bar(layout.MODERN_BAR) + SCRATCH
+    at = place_address(bench)
     expected = bench.rng.getrandbits(32)
     await set_scratch(bench, expected)
     requests = {
         "a locked read": request(TlpType.MEMORY_LOCKED, at),
         "a locked read of 64 bytes": request(TlpType.MEMORY_LOCKED, at & ~0x3F, length=16),
-        "an I/O read": request(TlpType.IO, 0x1000),
-        "an I/O write": request(TlpType.IO, 0x1000, [1]),
         "a configuration read of type 1": injector.config(0, kind=TlpType.CONFIG_1),
         "a configuration write of type 1": injector.config(ConfigOffset.COMMAND, 0, kind=TlpType.CONFIG_1),
         "FetchAdd": request(TlpType.FETCH_ADD, at, [1]),
@@ -72,7 +85,7 @@ async def requests_an_endpoint_does_not_serve_are_unsupported(bench: Bench) -> N
 @case(needs=LINK, proves=FUNCTION)
 async def attributes_and_traffic_class_come_back(bench: Bench) -> None:
     injector = Injector(bench)
-    nowhere, base = 0x7FFF_F000, injector.link.bar(layout.MODERN_BAR)
+    nowhere, base = 0x7FFF_F000, place_address(bench)
     for bits in (5 << 20, 1 << 12, 2 << 12, 3 << 12):
         await injector.refused(injector.read(nowhere, bits=bits), f"a read with {bits:#x} in dword 0")
         packet = injector.read(base, bits=bits)
@@ -98,9 +111,10 @@ async def other_functions_are_unsupported(bench: Bench) -> None:
 async def addresses_outside_the_bars_are_unsupported(bench: Bench) -> None:
     injector, errors = Injector(bench), await ErrorBits.clean(bench)
     device = await bench.start()
-    bars = ((layout.MODERN_BAR, layout.MODERN_BAR_SIZE), (layout.MSIX_BAR, layout.MSIX_BAR_SIZE))
-    inside = [range(injector.link.bar(bar), injector.link.bar(bar) + size) for bar, size in bars]
-    outside = [0, 0x7FFF_FFFC, inside[0].start ^ 1 << 40, inside[1].start | 1 << 32]
+    sizes = bar_sizes(bench)
+    ports = [injector.link.bar(layout.LEGACY_BAR)] if sizes.pop(layout.LEGACY_BAR, 0) else []
+    inside = [range(injector.link.bar(bar), injector.link.bar(bar) + size) for bar, size in sizes.items()]
+    outside = [0, 0x7FFF_FFFC, *ports, *(bar.start ^ 1 << 40 for bar in inside)]
     outside += [near for bar in inside for near in (bar.start - 4, bar.stop)]
     for address in outside:
         if any(address in bar for bar in inside):
@@ -116,7 +130,7 @@ async def addresses_outside_the_bars_are_unsupported(bench: Bench) -> None:
 async def a_disabled_bar_sets_the_error_bits(bench: Bench) -> None:
     injector, errors = Injector(bench), await ErrorBits.clean(bench)
     transport = (await bench.probe()).transport
-    at = injector.link.bar(layout.MODERN_BAR) + SCRATCH
+    at = place_address(bench)
     await set_scratch(bench, 0x55)
     await transport.set_command(memory=False)
     try:
@@ -133,13 +147,13 @@ async def a_disabled_bar_sets_the_error_bits(bench: Bench) -> None:
 # -- unusual, but right -------------------------------------------------------------------------------
 
 
-@case(needs=LINK, proves=("PCI-ISR-DEV-05",), traps=(3,))
+@case(needs=LINK, proves=("PCI-ISR-DEV-05",), traps=(3,), transports=MODERN)
 async def a_read_of_no_bytes_has_no_side_effects(bench: Bench) -> None:
     injector, errors = Injector(bench), await ErrorBits.clean(bench)
     device = await bench.start(interrupts=False)
     await device.wait(await device.submit(0, *small(bench)))
     await bench.host.sleep(QUIET_NS)
-    isr = device.transport.structure(CfgType.ISR)
+    isr = modern(device).structure(CfgType.ISR)
     answer = await injector.ask(injector.read(injector.link.bar(isr.bar) + isr.offset, first_be=0))
     found = answer.name, answer.status, answer.length, answer.byte_count, answer.lower_address
     expected = ("CplD", CompletionStatus.SUCCESSFUL, 1, 1, isr.offset & 0x7F)
@@ -148,7 +162,7 @@ async def a_read_of_no_bytes_has_no_side_effects(bench: Bench) -> None:
     await errors.expect(DeviceStatus(0), "a read of no bytes")
 
 
-@case(needs=LINK, proves=FUNCTION)
+@case(needs=LINK, proves=FUNCTION, transports=MODERN)
 async def a_write_of_no_bytes_changes_nothing(bench: Bench) -> None:
     injector, errors = Injector(bench), await ErrorBits.clean(bench)
     device = await bench.start()
@@ -156,7 +170,7 @@ async def a_write_of_no_bytes_changes_nothing(bench: Bench) -> None:
     used = device.queues[0].used_index
     device.prepare(0, *small(bench))
     await set_scratch(bench, 0x1234_5678)
-    places = [SCRATCH, field_offset(CommonCfg, "device_status") & ~3, layout.NOTIFY_OFFSET]
+    places = [place(bench)[1], field_offset(CommonCfg, "device_status") & ~3, layout.NOTIFY_OFFSET]
     await injector.link.send(*(injector.write(base + place, [0], first_be=0) for place in places))
     await scratch(bench, 0x1234_5678, "a write of no bytes")
     same(await device.transport.status(), status, "status after a write of no bytes")
@@ -177,7 +191,7 @@ async def a_write_of_no_bytes_changes_nothing(bench: Bench) -> None:
 @case(needs=LINK, proves=FUNCTION)
 async def bytes_enabled_with_a_hole_are_written(bench: Bench) -> None:
     injector = Injector(bench)
-    at = injector.link.bar(layout.MODERN_BAR) + SCRATCH
+    at = place_address(bench)
     for enables in range(16):
         await set_scratch(bench, 0x1122_3344)
         await injector.link.send(injector.write(at, [0xAABB_CCDD], first_be=enables))
@@ -186,7 +200,7 @@ async def bytes_enabled_with_a_hole_are_written(bench: Bench) -> None:
         await scratch(bench, expected, f"a write with byte enables {enables:#06b}")
 
 
-@case(needs=LINK, proves=("PCI-CC-DEV-P03",))
+@case(needs=LINK, proves=("PCI-CC-DEV-P03",), transports=MODERN)
 async def long_reads_show_what_short_ones_do(bench: Bench) -> None:
     injector = Injector(bench)
     await bench.start()
@@ -219,7 +233,7 @@ async def long_writes_reach_every_register(bench: Bench) -> None:
 @case(needs=LINK, proves=FUNCTION)
 async def a_digest_does_no_harm(bench: Bench) -> None:
     injector, errors = Injector(bench), await ErrorBits.clean(bench)
-    at = injector.link.bar(layout.MODERN_BAR) + SCRATCH
+    at = place_address(bench)
     for value in (0x0102_0304, 0x1111_0000):
         await injector.link.send([*injector.write(at, [value], bits=DIGEST), DIGEST_DWORD])
         await scratch(bench, value, "a write with a digest")
@@ -229,15 +243,15 @@ async def a_digest_does_no_harm(bench: Bench) -> None:
     await exercise(bench, await bench.start())
 
 
-@case(needs=LINK, proves=FUNCTION)
+@case(needs=LINK, proves=FUNCTION, transports=MODERN)
 async def a_full_queue_of_reads_holds_up_nothing_else(bench: Bench) -> None:
     injector = Injector(bench)
     device = await bench.start()
     base = injector.link.bar(layout.MODERN_BAR)
     requests = [device.prepare(0, *small(bench)) for _ in range(3)]
     await device.transport.select(0)
-    number = await device.transport.common("queue_notify_off")
-    notify = device.transport.structure(CfgType.NOTIFY).offset + number * device.transport.notify_multiplier
+    number = await modern(device).common("queue_notify_off")
+    notify = modern(device).structure(CfgType.NOTIFY).offset + number * modern(device).notify_multiplier
     reads = [injector.read(base + 4 * (n % 16), 1 + n % 5) for n in range(32)]
     await injector.link.send(*reads, injector.write(base + notify, [0], first_be=0b0011))
     await device.wait(*requests)
@@ -250,7 +264,7 @@ async def a_full_queue_of_reads_holds_up_nothing_else(bench: Bench) -> None:
     await exercise(bench, device)
 
 
-@case(needs=LINK, proves=("SPLIT-DEV-22",), traps=(16,))
+@case(needs=LINK, proves=("SPLIT-DEV-22",), traps=(16,), transports=MODERN)
 async def a_flood_of_notifications_is_harmless(bench: Bench) -> None:
     """Of queues that exist and of those that do not, in long writes and many short ones."""
     injector, device = Injector(bench), await bench.start()
@@ -267,7 +281,7 @@ async def a_flood_of_notifications_is_harmless(bench: Bench) -> None:
 async def the_function_learns_its_number_from_configuration_writes(bench: Bench) -> None:
     """[PCIe base 5.0 §2.2.6.2]."""
     injector = Injector(bench)
-    at = injector.link.bar(layout.MODERN_BAR)
+    at = place_address(bench)
     try:
         for number in (0x4218, 0xFFF8, 0x0000):
             answer = await injector.ask(
@@ -281,3 +295,81 @@ async def the_function_learns_its_number_from_configuration_writes(bench: Bench)
     finally:
         await injector.ask(injector.config(ConfigOffset.INTERRUPT_LINE, 0, first_be=1))
     await exercise(bench, await bench.start())
+
+
+# -- I/O space -----------------------------------------------------------------------------------------
+
+
+def port(injector: Injector, offset: int, value: int | None = None, **fields: int) -> list[int]:
+    """IORd, or with a ``value`` IOWr, of a dword of the legacy BAR."""
+    payload = [] if value is None else [value]
+    return injector.request(TlpType.IO, injector.link.bar(layout.LEGACY_BAR) + offset, payload, **fields)
+
+
+@case(devices=EVERY_DEVICE, needs=LINK, proves=FUNCTION)
+async def io_requests_outside_the_bar_are_unsupported(bench: Bench) -> None:
+    injector, errors = Injector(bench), await ErrorBits.clean(bench)
+    device = await bench.start()
+    outside = [0x7FF0, 0xFFFF_FFFC]
+    if bench.interface.has_legacy:
+        start = injector.link.bar(layout.LEGACY_BAR)
+        outside += [start ^ 0x8000, start | 1 << 16, start + layout.LEGACY_BAR_SIZE]
+    for address in outside:
+        for what, payload in (("an I/O read", []), ("an I/O write", [1])):
+            await injector.refused(injector.request(TlpType.IO, address, payload), f"{what} at {address:#x}")
+            await errors.expect(CORRECTABLE | UNSUPPORTED, f"{what} at {address:#x}")
+    await exercise(bench, device)
+
+
+@case(devices=EVERY_DEVICE, needs=LINK, proves=FUNCTION, transports=LEGACY)
+async def a_disabled_io_bar_sets_the_error_bits(bench: Bench) -> None:
+    injector, errors = Injector(bench), await ErrorBits.clean(bench)
+    device, register = await bench.start(), Scratch(bench)
+    await register.write(0x55)
+    await device.transport.set_command(io=False)
+    try:
+        for packet in (port(injector, 0), port(injector, 12, 0x00AA_0000, first_be=0b1100)):
+            await injector.refused(packet, "an access to a disabled I/O BAR")
+            await errors.expect(CORRECTABLE | UNSUPPORTED, "an access to a disabled I/O BAR")
+    finally:
+        await device.transport.set_command()
+    same(await register.read(), 0x55, "a register after a write to a disabled I/O BAR")
+
+
+@case(devices=EVERY_DEVICE, needs=LINK, proves=(*FUNCTION, "PCI-LEG-DEV-04"), transports=LEGACY)
+async def io_bytes_count_only_where_they_are_enabled(bench: Bench) -> None:
+    """With holes, and none at all: a register takes a write of all of its bytes, and no other."""
+    injector, errors, register = Injector(bench), await ErrorBits.clean(bench), Scratch(bench)
+    features = await (await bench.probe()).transport.offered_features()
+    for enables in range(16):
+        mask = sum(0xFF << 8 * lane for lane in range(4) if enables >> lane & 1)
+        answer = await injector.ask(port(injector, 0, first_be=enables))
+        found = (
+            answer.name,
+            answer.status,
+            answer.length,
+            answer.lower_address & 0x7C,
+            answer.payload[0] & mask,
+        )
+        expected = ("CplD", CompletionStatus.SUCCESSFUL, 1, 0, features & mask)
+        same(found, expected, f"the answer to an I/O read with byte enables {enables:#06b}")
+        same(answer.payload[0] & mask, features & mask, f"bytes read with byte enables {enables:#06b}")
+        await register.write(0x1234)
+        answer = await injector.ask(port(injector, 12, 0xABCD_5678, first_be=enables))
+        same((answer.name, answer.status), ("Cpl", CompletionStatus.SUCCESSFUL), "the answer to an I/O write")
+        expected = 0xABCD if enables & 0b1100 == 0b1100 else 0x1234
+        same(await register.read(), expected, f"a register after byte enables {enables:#06b}")
+    await register.write(0)
+    await errors.expect(DeviceStatus(0), "I/O requests with holes")
+
+
+@case(needs=LINK, proves=("PCI-ISR-DEV-05",), traps=(3,), transports=LEGACY)
+async def an_io_read_without_the_isrs_byte_leaves_it(bench: Bench) -> None:
+    injector, device = Injector(bench), await bench.start(interrupts=False)
+    await device.wait(await device.submit(0, *small(bench)))
+    await bench.host.sleep(QUIET_NS)
+    for enables in (0b0000, 0b0111, 0b0001):
+        answer = await injector.ask(port(injector, 16, first_be=enables))
+        same(answer.status, CompletionStatus.SUCCESSFUL, f"status with byte enables {enables:#06b}")
+    same(await device.transport.isr(), 1, "ISR")
+    same(await device.transport.isr(), 0, "ISR, read again")

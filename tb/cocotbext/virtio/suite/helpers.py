@@ -3,16 +3,33 @@
 from collections.abc import Awaitable
 from typing import Any
 
-from virtio_spec import wire
+from virtio_spec import layout, wire
 from virtio_spec.blk import SECTOR_BYTES, BlkReqHeader, BlkReqType
+from virtio_spec.virtio_pci import CommonCfg, LegacyHeader
 
 from ..devices.blk import VirtioBlk
 from ..devices.rng import VirtioRng
+from ..devices.vmmci import VirtioVmmci
 from ..driver import VirtioDevice
 from ..host import BusError
+from ..legacy import Legacy
+from ..modern import Modern
 from .registry import Bench
 
-__all__ = ["QUIET_NS", "exercise", "in_order", "quiet", "same", "small", "unsupported"]
+__all__ = [
+    "QUIET_NS",
+    "Scratch",
+    "bar_sizes",
+    "exercise",
+    "in_order",
+    "legacy",
+    "modern",
+    "prepared",
+    "quiet",
+    "same",
+    "small",
+    "unsupported",
+]
 
 #: How long a device is watched that should do nothing: far longer than it takes for a small request.
 QUIET_NS = 2_000
@@ -38,6 +55,66 @@ async def unsupported(request: Awaitable[Any], what: str) -> None:
     raise AssertionError(f"{what} succeeded")
 
 
+def modern(device: VirtioDevice) -> Modern:
+    """The transport of a device on the modern interface."""
+    if not isinstance(device.transport, Modern):
+        raise TypeError("the driver does not use the modern interface")
+    return device.transport
+
+
+def legacy(device: VirtioDevice) -> Legacy:
+    """The transport of a device on the legacy interface."""
+    if not isinstance(device.transport, Legacy):
+        raise TypeError("the driver does not use the legacy interface")
+    return device.transport
+
+
+async def prepared(bench: Bench) -> VirtioDevice:
+    """A device with its features negotiated, without queues."""
+    device = await bench.probe()
+    await device.acknowledge()
+    await device.negotiate()
+    if bench.transport == "modern":
+        await device.features_ok()
+    return device
+
+
+def bar_sizes(bench: Bench) -> dict[int, int]:
+    """The BARs that the device has to have, and their sizes."""
+    sizes = {}
+    if bench.interface.has_legacy:
+        sizes[layout.LEGACY_BAR] = layout.LEGACY_BAR_SIZE
+    if bench.device != "vmmci":
+        sizes[layout.MSIX_BAR] = layout.MSIX_BAR_SIZE
+    if bench.interface.has_modern:
+        sizes[layout.MODERN_BAR] = layout.MODERN_BAR_SIZE
+    return sizes
+
+
+class Scratch:
+    """A register that can be written and read back without consequences, of 16 or 32 bits.
+
+    It is behind a BAR of the interface that the bench's driver uses.
+    """
+
+    def __init__(self, bench: Bench):
+        self._host = bench.host
+        if bench.transport == "modern":
+            self.bar, self.size = layout.MODERN_BAR, 4
+            self.offset = layout.COMMON_OFFSET + wire.field_offset(CommonCfg, "driver_feature_select")
+        else:
+            self.bar, self.size = layout.LEGACY_BAR, 2
+            self.offset = wire.field_offset(LegacyHeader, "queue_select")
+
+    async def write(self, value: int) -> None:
+        """Write all of it."""
+        await self._host.bar_write(self.bar, self.offset, self.size, value)
+
+    async def read(self) -> int:
+        """Read all of it."""
+        return await self._host.bar_read(self.bar, self.offset, self.size)
+
+
 def small(bench: Bench) -> tuple[list[bytes], list[int]]:
     """Readable and writable buffers of a small request that every device of this type serves."""
     if bench.device == "rng":
@@ -51,6 +128,11 @@ async def exercise(bench: Bench, device: VirtioDevice) -> None:
         seen = len(bench.entropy.history)
         data = await VirtioRng(device).read(8)
         in_order(bench, data, max(seen - 4096, 0))
+        return
+    if bench.device == "vmmci":
+        expected = bench.rng.getrandbits(34), bench.rng.randrange(1_000_000)
+        bench.clock.set(*expected)
+        same(await VirtioVmmci(device).time(), expected, "the time")
         return
     sector = bench.rng.randrange(bench.disk.capacity)
     expected = bench.rng.randbytes(SECTOR_BYTES)

@@ -3,7 +3,6 @@
 Only for backends with raw packets.
 """
 
-from virtio_spec import layout
 from virtio_spec.pci import Capability, ConfigOffset, DeviceStatus, Status
 from virtio_spec.tlp import Fmt, MessageCode
 
@@ -13,15 +12,16 @@ from .bus import (
     FUNCTION,
     LINK,
     NON_FATAL,
-    SCRATCH,
     UNSUPPORTED,
+    place_address,
+    port,
     scratch,
     set_scratch,
 )
 from .errors import ErrorBits
-from .helpers import QUIET_NS, exercise, same
+from .helpers import QUIET_NS, Scratch, exercise, same
 from .packets import DIGEST, POISONED, Injector, completion
-from .registry import Bench, case
+from .registry import EVERY_DEVICE, LEGACY, Bench, case
 
 __all__: list[str] = []
 
@@ -57,7 +57,7 @@ async def told(errors: ErrorBits, what: str) -> None:
 async def poisoned_writes_have_no_effect(bench: Bench) -> None:
     injector, errors = Injector(bench), await ErrorBits.clean(bench)
     device = await bench.start()
-    at = injector.link.bar(layout.MODERN_BAR) + SCRATCH
+    at = place_address(bench)
     await set_scratch(bench, 0x1357_9BDF)
     await injector.link.send(injector.write(at, [0], bits=POISONED))
     await scratch(bench, 0x1357_9BDF, "a poisoned write")
@@ -73,7 +73,7 @@ async def poisoned_writes_have_no_effect(bench: Bench) -> None:
 @case(needs=LINK, proves=FUNCTION)
 async def packets_of_the_wrong_size_are_malformed(bench: Bench) -> None:
     injector = Injector(bench)
-    at = injector.link.bar(layout.MODERN_BAR) + SCRATCH
+    at = place_address(bench)
     command = ConfigOffset.COMMAND
     await ignored(
         bench,
@@ -95,8 +95,8 @@ async def packets_of_the_wrong_size_are_malformed(bench: Bench) -> None:
 @case(needs=LINK, proves=FUNCTION)
 async def headers_that_make_no_sense_are_malformed(bench: Bench) -> None:
     injector = Injector(bench)
-    bar = injector.link.bar(layout.MODERN_BAR)
-    at, end = bar + SCRATCH, bar + 0xFFC
+    at = place_address(bench)
+    end = at | 0xFFC
     four = Fmt.HEADER_4DW << 29
     await ignored(
         bench,
@@ -122,11 +122,39 @@ async def headers_that_make_no_sense_are_malformed(bench: Bench) -> None:
     )
 
 
+@case(devices=EVERY_DEVICE, needs=LINK, proves=FUNCTION, transports=LEGACY)
+async def io_requests_that_make_no_sense_are_malformed(bench: Bench) -> None:
+    injector, errors, register = Injector(bench), await ErrorBits.clean(bench), Scratch(bench)
+    device = await bench.start()
+    await register.write(0x1234)
+    four = Fmt.HEADER_4DW << 29
+    packets = {
+        "an I/O read of two dwords": port(injector, 12, length=2),
+        "an I/O write of two dwords": [*port(injector, 12, 0, length=2), 0],
+        "an I/O read with last byte enables": port(injector, 12, last_be=1),
+        "an I/O write with last byte enables": port(injector, 12, 0, last_be=0xF),
+        "an I/O write without payload": port(injector, 12, 0)[:-1],
+        "an I/O read with a payload": [*port(injector, 12), 0],
+        "an I/O read with four dwords": [*port(injector, 12, bits=four), 0],
+    }
+    for what, packet in packets.items():
+        await injector.link.send(packet)
+        same(await register.read(), 0x1234, f"a register after {what}")
+        await errors.expect(FATAL, what)
+        injector.none_waits(what)
+    packet = port(injector, 12, 0, bits=POISONED)
+    await injector.refused(packet, "a poisoned I/O write")
+    same(await register.read(), 0x1234, "a register after a poisoned I/O write")
+    await told(errors, "a poisoned I/O write")
+    await register.write(0)
+    await exercise(bench, device)
+
+
 @case(needs=LINK, proves=FUNCTION)
 async def payloads_beyond_the_set_limit_are_malformed(bench: Bench) -> None:
     """Max_Payload_Size holds as it is set, not as it is supported.  [PCIe base 5.0 §2.2.2]"""
     injector, transport = Injector(bench), (await bench.probe()).transport
-    at = injector.link.bar(layout.MODERN_BAR) + SCRATCH
+    at = place_address(bench)
     express = transport.capability(Capability.PCI_EXPRESS)
     supported = await bench.host.config_read(express + 4, 1) & 7
     control = await bench.host.config_read(express + 8, 2)
@@ -146,11 +174,10 @@ async def payloads_beyond_the_set_limit_are_malformed(bench: Bench) -> None:
 async def a_packet_that_was_cut_off_never_was(bench: Bench) -> None:
     injector, errors = Injector(bench), await ErrorBits.clean(bench)
     device = await bench.start()
-    base = injector.link.bar(layout.MODERN_BAR)
-    expected = bench.rng.getrandbits(32)
+    at, expected = place_address(bench), bench.rng.getrandbits(32)
     await set_scratch(bench, expected)
     for dwords in (16, 32):
-        packet = injector.write(base + SCRATCH, [0] * dwords)
+        packet = injector.write(at, [0] * dwords)
         await injector.link.send_cut(packet)
         await scratch(bench, expected, f"a write of {dwords} dwords that was cut off")
     await errors.expect(DeviceStatus(0), "packets that were cut off")

@@ -12,9 +12,8 @@ from ..devices.blk import BlkRequest, VirtioBlk
 from ..driver import Request, VirtioDevice
 from ..split import SplitQueue
 from .blk import anywhere, content, fill
-from .common import prepared
-from .helpers import QUIET_NS, same, small
-from .registry import Bench, case
+from .helpers import QUIET_NS, modern, prepared, same, small
+from .registry import MODERN, Bench, case
 
 __all__: list[str] = []
 
@@ -50,7 +49,7 @@ async def told(bench: Bench, before: Sequence[int], expected: Sequence[int]) -> 
 async def the_number_of_queues_is_told(bench: Bench) -> None:
     device = await bench.start()
     same(device.accepted >> BlkFeature.MQ & 1, 1, "VIRTIO_BLK_F_MQ")
-    same(await device.transport.common("num_queues"), bench.queues, "num_queues")
+    same(await device.transport.num_queues(), bench.queues, "num_queues")
     config = await device.transport.config(BlkConfig, "num_queues")
     same(config.num_queues, bench.queues, "num_queues of the block device")
     if await device.transport.vectors() <= bench.queues:
@@ -118,7 +117,7 @@ async def kicks_of_all_queues_in_one_go_are_all_heard(bench: Bench) -> None:
     await told(bench, before, [6] * bench.queues)
 
 
-@several(proves=("STATUS-DEV-01", "SPLIT-DEV-22"))
+@several(proves=("STATUS-DEV-01", "SPLIT-DEV-22"), transports=MODERN)
 async def a_queue_left_disabled_among_others_is_left_alone(bench: Bench) -> None:
     for idle in range(bench.queues):
         device = await bench.start(queues={queue: 8 for queue in shuffled(bench) if queue != idle})
@@ -138,7 +137,7 @@ async def a_queue_left_disabled_among_others_is_left_alone(bench: Bench) -> None
         same(queue.used_index, 0, f"used.idx of queue {idle}, which is disabled")
 
 
-@several(proves=("PCI-CC-DEV-P01", "SPLIT-DEV-P05"))
+@several(proves=("PCI-CC-DEV-P01", "SPLIT-DEV-P05"), transports=MODERN)
 async def queues_have_sizes_of_their_own(bench: Bench) -> None:
     sizes = [2, 8, *[None] * (bench.queues - 2)]
     bench.rng.shuffle(sizes)
@@ -234,11 +233,8 @@ async def any_queue_can_use_any_vector_or_none(bench: Bench) -> None:
     together = bench.rng.randrange(bench.queues + 1)
     for vectors in (bench.rng.sample(everything, bench.queues), [together] * bench.queues):
         for queue in shuffled(bench):
-            await device.transport.select(queue)
-            await device.transport.set_common("queue_msix_vector", vectors[queue])
-            same(
-                await device.transport.common("queue_msix_vector"), vectors[queue], f"vector of queue {queue}"
-            )
+            found = await device.transport.set_queue_vector(queue, vectors[queue])
+            same(found, vectors[queue], f"vector of queue {queue}")
         before = messages(bench)
         await device.wait(*[await device.submit(queue, *small(bench)) for queue in shuffled(bench)])
         await bench.host.sleep(QUIET_NS)
@@ -256,10 +252,10 @@ async def without_msix_the_isr_tells_of_every_queue(bench: Bench) -> None:
         same([await device.transport.isr(), await device.transport.isr()], [1, 0], f"ISR for queue {queue}")
 
 
-@several(proves=("PCI-NTF-DEV-05", "PCI-NTF-DEV-06"))
+@several(proves=("PCI-NTF-DEV-05", "PCI-NTF-DEV-06"), transports=MODERN)
 async def the_address_says_which_queue_is_kicked(bench: Bench) -> None:
     device = await bench.start()
-    transport, offsets = device.transport, []
+    transport, offsets = modern(device), []
     for queue in range(bench.queues):
         await transport.select(queue)
         offsets.append(await transport.common("queue_notify_off") * transport.notify_multiplier)
@@ -276,10 +272,14 @@ async def the_address_says_which_queue_is_kicked(bench: Bench) -> None:
         await device.wait(requests[queue])
 
 
-@several(proves=("PCI-CC-DEV-P01", "PCI-CC-DEV-08", "MSIX-DEV-07", "RESET-DEV-01"), traps=(7, 19))
+@several(
+    proves=("PCI-CC-DEV-P01", "PCI-CC-DEV-08", "MSIX-DEV-07", "RESET-DEV-01"),
+    traps=(7, 19),
+    transports=MODERN,
+)
 async def registers_belong_to_the_selected_queue(bench: Bench) -> None:
     device = await prepared(bench)
-    transport, names = device.transport, ("queue_desc", "queue_driver", "queue_device")
+    transport, names = modern(device), ("queue_desc", "queue_driver", "queue_device")
 
     async def found(queue: int) -> list[int]:
         await transport.select(queue)

@@ -10,23 +10,58 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from virtio_models.clock import Clock
 from virtio_models.disk import Disk
 from virtio_models.entropy import EntropySource
 from virtio_spec.virtio import DeviceType
+from virtio_spec.virtio_pci import Interface
+from virtio_spec.vmmci import VmmciAnswer, VmmciCommand, VmmciEvent
 
 from ..driver import VirtioDevice, probe
 from ..host import Host
-from ..transport import Modern
+from ..transport import Transport
 from .link import RawLink
 
-__all__ = ["Bench", "Case", "CaseFailure", "Checker", "case", "cases", "run_case"]
+__all__ = [
+    "EVERY_DEVICE",
+    "LEGACY",
+    "MODERN",
+    "Bench",
+    "Case",
+    "CaseFailure",
+    "Checker",
+    "HostSide",
+    "case",
+    "cases",
+    "run_case",
+]
 
 #: Modules of this package that hold cases, in the order in which they run.
-MODULES = ("pci", "bus", "malformed", "common", "msix", "split", "dma", "rng", "blk", "queues")
-
+MODULES = (
+    "pci",
+    "bus",
+    "malformed",
+    "common",
+    "legacy",
+    "legacy_header",
+    "transitional",
+    "msix",
+    "intx",
+    "split",
+    "dma",
+    "config_reads",
+    "rng",
+    "blk",
+    "queues",
+    "vmmci",
+)
 
 #: Virtio device ids by their short names.
-TYPES = {"rng": DeviceType.ENTROPY, "blk": DeviceType.BLOCK}
+TYPES = {"rng": DeviceType.ENTROPY, "blk": DeviceType.BLOCK, "vmmci": DeviceType.VMMCI}
+
+#: Values of :attr:`Case.devices` and :attr:`Case.transports`.
+EVERY_DEVICE = tuple(TYPES)
+MODERN, LEGACY = ("modern",), ("legacy",)
 
 
 #: What cases may need that not every backend has: ``"link"``, raw packets.
@@ -43,6 +78,19 @@ class Checker(Protocol):
     findings: list[str]
 
 
+class HostSide(Protocol):
+    """The port of a vmmci through which its host speaks to the guest.
+
+    ``events`` is what the guest made of it, in order.
+    """
+
+    events: list[tuple[VmmciEvent, VmmciCommand]]
+
+    async def request(self, command: int) -> VmmciAnswer:
+        """Ask for a command, of two bits; what the device says to that."""
+        ...
+
+
 @dataclass
 class Bench:
     """What a case runs on.
@@ -52,13 +100,21 @@ class Bench:
     host
         The device is below it, enumerated.
     device
-        ``"rng"`` or ``"blk"``.
+        ``"rng"``, ``"blk"`` or ``"vmmci"``.
     backend
         Name of the backend, ``"model"`` or ``"cocotb"``.
     queue_size
         Largest queue size the device offers.
     disk, entropy
         What is behind the device; that of the other device type is unused.
+    clock, vmmci
+        The time that a vmmci shows, and its host's side; of the other device types there is neither.
+    interface
+        Which register interfaces the device has.
+    transport
+        Through which of them the driver works, ``"modern"`` or ``"legacy"``.
+    habit
+        How a legacy driver reads the device configuration, ``"natural"`` or ``"bytes"``.
     width
         Data path in bits, for the report.
     read_only
@@ -73,6 +129,10 @@ class Bench:
         Raw packets, where the backend has them.
     completion_timeout_ns
         After which the device gives up a read, for cases that need ``link``.
+    config_hold_ns
+        How long a read of the device configuration that stops half-way is waited for.
+    ack_timeout_ns, shutdown_timeout_ns
+        How long a vmmci waits for an acknowledgement, and after that for the guest.
     """
 
     host: Host
@@ -81,6 +141,11 @@ class Bench:
     queue_size: int
     disk: Disk
     entropy: EntropySource
+    clock: Clock = field(default_factory=Clock)
+    vmmci: HostSide | None = None
+    interface: Interface = Interface.MODERN
+    transport: str = "modern"
+    habit: str = "natural"
     width: int = 0
     read_only: bool = False
     queues: int = 1
@@ -88,17 +153,25 @@ class Bench:
     checkers: list[Checker] = field(default_factory=list)
     link: RawLink | None = None
     completion_timeout_ns: int = 0
+    config_hold_ns: int = 0
+    ack_timeout_ns: int = 0
+    shutdown_timeout_ns: int = 0
     rng: random.Random = field(init=False)
-    _transport: Modern | None = field(init=False, default=None)
+    _transports: dict[tuple[str, str], Transport] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
 
-    async def probe(self) -> VirtioDevice:
-        """The device, found and known, but not yet initialised; its capabilities are read only once."""
-        if self._transport is None:
-            self._transport = (await probe(self.host)).transport
-        return VirtioDevice(self.host, self._transport, TYPES[self.device], rng=self.rng)
+    async def probe(self, *, transport: str | None = None, habit: str | None = None) -> VirtioDevice:
+        """The device, found and known, but not yet initialised; its capabilities are read only once.
+
+        ``transport`` and ``habit`` are the bench's if nothing else is said.
+        """
+        chosen = transport or self.transport, habit or self.habit
+        if chosen not in self._transports:
+            found = await probe(self.host, transport=chosen[0], habit=chosen[1])
+            self._transports[chosen] = found.transport
+        return VirtioDevice(self.host, self._transports[chosen], TYPES[self.device], rng=self.rng)
 
     async def start(self, **options: Any) -> VirtioDevice:
         """The device up to DRIVER_OK; ``options`` are those of :meth:`VirtioDevice.start`."""
@@ -130,6 +203,10 @@ class Case:
         Where it runs; empty for everywhere.
     needs
         What a backend must have of :data:`ABILITIES`.
+    transports
+        Through which a driver may run it.
+    interfaces
+        Which devices it is for, by their register interfaces.
     """
 
     name: str
@@ -140,6 +217,8 @@ class Case:
     profile: str
     backends: tuple[str, ...]
     needs: tuple[str, ...] = ()
+    transports: tuple[str, ...] = (*MODERN, *LEGACY)
+    interfaces: tuple[str, ...] = tuple(Interface)
 
 
 _registered: dict[str, Case] = {}
@@ -153,6 +232,8 @@ def case(
     profile: str = "default",
     backends: Sequence[str] = (),
     needs: Sequence[str] = (),
+    transports: Sequence[str] = (*MODERN, *LEGACY),
+    interfaces: Sequence[str] = tuple(Interface),
 ) -> Callable[[Callable[[Bench], Awaitable[None]]], Callable[[Bench], Awaitable[None]]]:
     """Put a coroutine function on the test list; see :class:`Case`."""
 
@@ -169,14 +250,26 @@ def case(
             profile,
             tuple(backends),
             tuple(needs),
+            tuple(transports),
+            tuple(interfaces),
         )
         return run
 
     return register
 
 
-def cases(device: str, *, profile: str = "default", backend: str | None = None) -> list[Case]:
-    """The cases for a device type and profile, in order; with ``backend``, only those that run there."""
+def cases(
+    device: str,
+    *,
+    profile: str = "default",
+    backend: str | None = None,
+    interface: str | None = None,
+    transport: str | None = None,
+) -> list[Case]:
+    """The cases for a device type and profile, in order.
+
+    With ``backend``, ``interface`` or ``transport``, only those that run there.
+    """
     for module in MODULES:
         importlib.import_module(f".{module}", __package__)
     return [
@@ -186,6 +279,8 @@ def cases(device: str, *, profile: str = "default", backend: str | None = None) 
         and entry.profile == profile
         and (backend is None or not entry.backends or backend in entry.backends)
         and (backend is None or ABILITIES[backend].issuperset(entry.needs))
+        and (interface is None or interface in entry.interfaces)
+        and (transport is None or transport in entry.transports)
     ]
 
 
@@ -198,6 +293,8 @@ async def run_case(entry: Case, bench: Bench) -> None:
     bench.disk.heal()
     bench.entropy.heal()
     await _quiesce(bench)
+    if bench.vmmci is not None:
+        bench.vmmci.events.clear()
     bench.host.memory.violations.clear()
     seen = [len(checker.findings) for checker in bench.checkers]
     await entry.run(bench)
