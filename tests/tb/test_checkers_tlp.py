@@ -27,6 +27,7 @@ class Scene:
         self.checker = TlpChecker(self.memory, lambda a, d: (a, d) == (MESSAGE, message_bytes), lambda: 42)
         self.config_write(0x3C, 0)  # the device learns its number
         self.config_read(0x34, EXPRESS)
+        self.config_read(0x3C, 0x0000_0100)
         self.config_read(EXPRESS, 0x0002_8010)
         self.config_read(MSIX, 0x0000_0011)
         self.config_write(EXPRESS + 8, MPS_128_MRRS_512)
@@ -86,6 +87,7 @@ GOOD_REQUESTS = {
     "interrupt message": write(MESSAGE, [MESSAGE_DATA]),
     "relaxed ordering, enabled": write(attr=2),
     "PME message": message(0x18, requester=DEVICE, routing=0),
+    "Assert_INTA": message(0x20, requester=DEVICE),
 }
 
 
@@ -132,6 +134,14 @@ BAD_REQUESTS = {
     "unknown type": (flip(read(), 0, 0x1F << 24), "an endpoint does not send this"),
     "length of a message": (flip(message(0x20, requester=DEVICE), 0, 1), "length of a message"),
     "message of another requester": (message(0x20, requester=0x0200), "requester id"),
+    "interrupt message with data": (message(0x20, [1], requester=DEVICE), "does not send this"),
+    "interrupt message to the root": (message(0x20, requester=DEVICE, routing=0), "with routing 0"),
+    "interrupt message with attributes": (message(0x20, requester=DEVICE, attr=2), "attributes of an inter"),
+    "interrupt message with dword 2": (flip(message(0x20, requester=DEVICE), 2, 1), "last two dwords"),
+    "interrupt message with dword 3": (flip(message(0x20, requester=DEVICE), 3, 1 << 31), "last two dwords"),
+    "interrupt message with a traffic class": (message(0x20, requester=DEVICE, tc=1), "traffic class 1"),
+    "wire without a pin": (message(0x21, requester=DEVICE), "INTB of a function whose Interrupt Pin is 1"),
+    "wire that was not asserted": (message(0x24, requester=DEVICE), "INTA is deasserted and was not"),
 }
 
 
@@ -229,6 +239,79 @@ def test_a_function_level_reset_takes_bus_mastering_away(scene):
     assert "bus mastering is off" in scene.findings()[0]
 
 
+# -- INTx ------------------------------------------------------------------------------------------
+
+ASSERT, DEASSERT = message(0x20, requester=DEVICE), message(0x24, requester=DEVICE)
+OFF = {"Interrupt Disable": (0x04, BUS_MASTER | 0x400), "MSI-X": (MSIX, 0x8000_0000)}
+
+
+@pytest.fixture
+def wired(scene) -> Scene:
+    """A scene without MSI-X."""
+    scene.config_write(MSIX, 0, first_be=0xC)
+    return scene
+
+
+def test_messages_of_a_wire_alternate(wired):
+    for packet in (ASSERT, DEASSERT) * 2:
+        wired.device(packet)
+    wired.checker.finish()
+    assert wired.findings() == []
+    wired.device(ASSERT)
+    wired.device(ASSERT)
+    assert "INTA is asserted a second time" in wired.findings()[0]
+    wired.device(DEASSERT)
+    wired.device(DEASSERT)
+    assert "INTA is deasserted and was not asserted" in wired.findings()[0]
+
+
+@pytest.mark.parametrize(("offset", "value"), OFF.values(), ids=OFF.keys())
+def test_no_wire_is_asserted_once_the_host_knows_that_it_may_not(wired, offset, value):
+    """A write's completion may overtake messages; the answer to a later read does not."""
+    wired.config_write(offset, value)
+    wired.device(ASSERT)
+    wired.device(DEASSERT)
+    assert wired.findings() == []
+    wired.config_read(0x00, 0x1044_1AF4)
+    wired.device(ASSERT)
+    assert "INTA is asserted while MSI-X is on or INTx disabled" in wired.findings()[0]
+    wired.checker.finish()
+    assert "INTx is still asserted" in wired.findings()[0]
+
+
+def test_a_read_that_was_sent_before_says_nothing(wired):
+    wired.host(memory_read(BAR, tag=9, requester=HOST))
+    wired.config_write(0x04, BUS_MASTER | 0x400)
+    wired.device(completion([1], completer=DEVICE, requester=HOST, tag=9))
+    wired.device(ASSERT)
+    wired.device(DEASSERT)
+    assert wired.findings() == []
+
+
+def test_a_wire_may_be_asserted_again_as_soon_as_it_is_allowed(wired):
+    wired.config_write(0x04, BUS_MASTER | 0x400)
+    wired.config_read(0x00, 0x1044_1AF4)
+    wired.config_write(0x04, BUS_MASTER, answered=False)
+    wired.device(ASSERT)
+    wired.device(completion(completer=DEVICE, requester=HOST, tag=2))
+    wired.checker.finish()
+    assert wired.findings() == []
+
+
+def test_a_function_level_reset_takes_the_wire_back(wired):
+    """[PCIe base 5.0 §6.6.2]"""
+    for deassert in (True, False):
+        wired.device(ASSERT)
+        wired.config_write(EXPRESS + 8, MPS_128_MRRS_512 | 0x8000)
+        if deassert:
+            wired.device(DEASSERT)
+        wired.host(config(0, tag=1, requester=HOST, target=DEVICE))
+        wired.device(completion(status=2, completer=DEVICE, requester=HOST, tag=1))
+        assert wired.findings() == []
+        wired.config_read(0x00, 0x1044_1AF4)
+        assert len(wired.findings()) == (not deassert)
+
+
 # -- completions -----------------------------------------------------------------------------------
 
 ANSWER = {"completer": DEVICE, "requester": HOST, "tag": 9}
@@ -254,6 +337,33 @@ def test_correct_completions_pass(scene):
     scene.device(completion(status=1, **ANSWER))
     scene.checker.finish()
     assert scene.findings() == []
+
+
+def test_correct_completions_in_io_space_pass(scene):
+    """Byte Count 4 and Lower Address 0 whatever the bytes.  [PCIe base 5.0 §2.2.9]"""
+    for first_be in (0b0001, 0b1000, 0b0110, 0b1111):
+        scene.host(io(0xC010, first_be=first_be, tag=9, requester=HOST))
+        scene.device(completion([1], **ANSWER))
+        scene.host(io(0xC010, 1, first_be=first_be, tag=9, requester=HOST))
+        scene.device(completion(**ANSWER))
+    scene.checker.finish()
+    assert scene.findings() == []
+
+
+BAD_IO_COMPLETIONS = {
+    "byte count of the bytes": (completion([1], **ANSWER | {"byte_count": 1}), "byte count should be 4"),
+    "lower address": (completion([1], **ANSWER | {"lower_address": 0x13}), "lower address should be 0x00"),
+    "no data": (completion(**ANSWER), "success without data"),
+    "two dwords": (completion([1, 2], **ANSWER), "more data than asked for"),
+}
+
+
+@pytest.mark.parametrize(("packet", "complaint"), BAD_IO_COMPLETIONS.values(), ids=BAD_IO_COMPLETIONS.keys())
+def test_a_broken_completion_in_io_space_is_found(scene, packet, complaint):
+    scene.host(io(0xC010, first_be=0b1000, tag=9, requester=HOST))
+    scene.device(packet)
+    (finding,) = scene.findings()
+    assert complaint in finding
 
 
 BAD_COMPLETIONS = {

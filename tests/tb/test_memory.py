@@ -46,6 +46,13 @@ def test_both_arenas_are_used():
     assert min(addresses) < HIGH <= max(addresses)
 
 
+def test_a_buffer_ends_below_where_it_is_said():
+    memory = make()
+    addresses = [memory.alloc(16, below=HIGH + 0x40).address for _ in range(0x100)]
+    assert max(addresses) == HIGH + 0x30
+    assert len([address for address in addresses if address >= HIGH]) == 4
+
+
 def test_a_buffer_is_zero_when_it_is_allocated():
     memory = make(size=64)
     for _ in range(4):

@@ -1,8 +1,15 @@
 """Framing of raw streams."""
 
 import pytest
-from cocotbext.virtio.phy import Deframer, dwords_to_tlp, frame, tlp_to_dwords
-from helpers.tlp import config, memory_read, memory_write, raw_beats
+from cocotbext.virtio.phy import (
+    MESSAGE_ADDRESS,
+    Deframer,
+    dwords_to_tlp,
+    frame,
+    message_to_tlp,
+    tlp_to_dwords,
+)
+from helpers.tlp import config, memory_read, memory_write, message, raw_beats
 
 PACKETS = {
     "3 dwords": memory_read(0x1000),
@@ -58,3 +65,9 @@ def test_broken_framing_is_reported(beats, complaint):
 @pytest.mark.parametrize("packet", [*PACKETS.values(), config(3, 0x55)])
 def test_packets_survive_the_link_models_form(packet):
     assert tlp_to_dwords(dwords_to_tlp(packet)) == packet
+
+
+@pytest.mark.parametrize("packet", [message(0x24, requester=0x0100), message(0x7F, [1, 2], requester=0x0100)])
+def test_a_message_goes_up_as_a_write_of_its_code(packet):
+    code = packet[1] & 0xFF
+    assert tlp_to_dwords(message_to_tlp(packet)) == memory_write(MESSAGE_ADDRESS, [code], requester=0x0100)

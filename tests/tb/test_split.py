@@ -55,6 +55,33 @@ def test_areas_are_aligned_and_exposed_one_way(seed):
     }
 
 
+@pytest.mark.parametrize(
+    ("size", "avail", "used", "total"), [(1, 16, 4096, 8192), (16, 256, 4096, 8192), (256, 4096, 8192, 12288)]
+)
+def test_legacy_areas_are_one_piece_of_pages(size, avail, used, total):
+    """Descriptors, available ring, and the used ring on the next page.  [virtio 1.4 §2.7.2]"""
+    memory = HostMemory([Arena(0x1800, bytearray(0x8000))])
+    queue = SplitQueue(memory, 0, size, rng=random.Random(0), legacy=True)
+    start = queue.desc.address
+    assert start == 0x2000
+    assert (queue.avail.address, queue.used.address) == (start + avail, start + used)
+    assert memory.alloc(1, align=4096).address == start + total
+    access = {(g.address, g.length): (g.readable, g.writable) for g in memory.grants}
+    assert access == {
+        (start, 16 * size): (True, False),
+        (start + avail, 6 + 2 * size): (True, False),
+        (start + used, 6 + 8 * size): (False, True),
+    }
+
+
+def test_legacy_areas_are_where_page_numbers_have_32_bits():
+    memory = HostMemory([Arena((1 << 44) - 0x3000, bytearray(0x8000))])
+    queues = [SplitQueue(memory, 0, 8, rng=random.Random(0), legacy=True)]
+    assert queues[0].desc.address == (1 << 44) - 0x3000
+    with pytest.raises(MemoryError):
+        SplitQueue(memory, 1, 8, rng=random.Random(0), legacy=True)
+
+
 def test_a_chain_is_linked_readable_part_first():
     _, queue = make()
     head = queue.add_chain([(0x1100, 16), (0x1200, 5)], [(0x1300, 7)])
