@@ -201,7 +201,9 @@ class DeviceCore(wiring.Component):
                     )
         wiring.connect(m, interrupts.vector, wiring.flipped(self.vector))
         m.d.comb += [
-            host.config_vector.eq(Mux(config_vector < self.vectors, config_vector, NO_VECTOR)),
+            host.config_vector.eq(
+                Mux(config_vector < self.vectors, config_vector, NO_VECTOR) if self.vectors else NO_VECTOR
+            ),
             interrupts.config_vector.eq(host.config_vector),
             interrupts.config_changed.eq(changed | broken),
             interrupts.enabled.eq(negotiation.status[2]),

@@ -139,8 +139,9 @@ class LegacyTransport(wiring.Component):
         with m.If(core.clear):
             m.d.sync += queue_select.eq(0)
         m.d.comb += [core.queue.eq(queue_select), shown.header.queue_select.eq(queue_select)]
-        with m.If(queue_select < self.queues):
-            m.d.comb += shown.header.queue_size.eq(self.queue_size)
+        if self.queues:
+            with m.If(queue_select < self.queues):
+                m.d.comb += shown.header.queue_size.eq(self.queue_size)
 
         address_write = write(LegacyHeader, "queue_address")
         vector_write = write(LegacyVectors, "queue_msix_vector")
@@ -151,7 +152,7 @@ class LegacyTransport(wiring.Component):
         enable = address_write & page.any() & ~in_use
         release = address_write & ~page.any() & in_use
         with m.If(in_use):
-            m.d.comb += shown.header.queue_address.eq(core.registers.desc // LEGACY_ALIGN)
+            m.d.comb += shown.header.queue_address.eq(core.registers.desc[LEGACY_ALIGN.bit_length() - 1 :])
         m.d.comb += [
             core.queue_data.vector.eq(written.vectors.queue_msix_vector),
             core.queue_data.enable.eq(1),
