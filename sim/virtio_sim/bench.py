@@ -3,10 +3,12 @@
 from typing import Any
 
 from cocotbext.virtio.backends.cocotb import CocotbHost
-from cocotbext.virtio.ports import EntropyPort, StoragePort
+from cocotbext.virtio.ports import ClockPort, EntropyPort, StoragePort, VmmciPort
 from cocotbext.virtio.suite import Bench
+from virtio_models.clock import Clock
 from virtio_models.disk import Disk
 from virtio_models.entropy import EntropySource
+from virtio_spec.virtio_pci import Interface
 
 from .config import Configuration
 
@@ -16,9 +18,22 @@ PERIOD_NS = 4
 
 
 async def bring_up(
-    dut: Any, configuration: Configuration, *, stall: float = 0.0, seed: int = 0, disk: Disk | None = None
+    dut: Any,
+    configuration: Configuration,
+    *,
+    stall: float = 0.0,
+    seed: int = 0,
+    disk: Disk | None = None,
+    clock: Clock | None = None,
+    transport: str | None = None,
+    habit: str = "natural",
 ) -> tuple[Bench, CocotbHost]:
-    """Reset and enumerate the design; ``disk`` is what a block device shows, by default 64 empty sectors."""
+    """Reset and enumerate the design.
+
+    ``disk`` is what a block device shows, by default 64 empty sectors; ``clock`` is the time of a vmmci.
+    The driver uses the interface ``transport``, by default the modern one where there is one.
+    """
+    interface = Interface(configuration.interface)
     host = CocotbHost(dut, width=configuration.width, period_ns=PERIOD_NS, stall=stall, seed=seed)
     bench = Bench(
         host=host,
@@ -27,6 +42,10 @@ async def bring_up(
         queue_size=configuration.queue_size,
         disk=disk or Disk(64),
         entropy=EntropySource(seed),
+        clock=clock or Clock(),
+        interface=interface,
+        transport=transport or ("modern" if interface.has_modern else "legacy"),
+        habit=habit,
         width=configuration.width,
         read_only=configuration.read_only,
         queues=configuration.queues,
@@ -34,12 +53,18 @@ async def bring_up(
         checkers=[host.checker],
         link=host.link,
         completion_timeout_ns=configuration.completion_timeout * PERIOD_NS,
+        config_hold_ns=configuration.config_hold * PERIOD_NS,
+        ack_timeout_ns=configuration.ack_timeout * PERIOD_NS,
+        shutdown_timeout_ns=configuration.shutdown_timeout * PERIOD_NS,
     )
     if configuration.device == "rng":
         EntropyPort(dut, clk=dut.clk, entropy=bench.entropy, stall=stall, seed=seed)
-    else:
+    elif configuration.device == "blk":
         bench.checkers.append(
             StoragePort(dut, clk=dut.clk, width=configuration.width, disk=bench.disk, stall=stall, seed=seed)
         )
+    else:
+        ClockPort(dut, clock=bench.clock)
+        bench.vmmci = VmmciPort(dut, clk=dut.clk)
     await host.start()
     return bench, host

@@ -23,10 +23,18 @@ async def suite(dut) -> None:
     """Runs and reports all cases; fails if any does."""
     given = parameters()
     configuration = Configuration(**given["configuration"])
-    bench, host = await bring_up(dut, configuration, stall=given["stall"], seed=given["seed"])
+    driver = {name: given[name] for name in ("transport", "habit") if name in given}
+    bench, host = await bring_up(dut, configuration, stall=given["stall"], seed=given["seed"], **driver)
+    listed = cases(
+        configuration.device,
+        profile=configuration.profile,
+        backend=bench.backend,
+        interface=bench.interface,
+        transport=bench.transport,
+    )
     failed = [
         entry.name
-        for entry in cases(configuration.device, profile=configuration.profile, backend="cocotb")
+        for entry in listed
         if entry.name in given.get("only", [entry.name]) and not await _passes(entry, bench, host)
     ]
     assert not failed, f"failed: {', '.join(failed)}"

@@ -20,14 +20,27 @@ __all__ = ["shared_run"]
 
 @cache
 def shared_run(
-    kind: str, module: str, configuration: Configuration, stall: float, *, deadline_s: float
+    kind: str,
+    module: str,
+    configuration: Configuration,
+    stall: float,
+    *,
+    deadline_s: float,
+    driver: tuple[str, str] | None = None,
 ) -> Outcome:
-    """The outcome of ``module`` on a design; run by the first worker that asks, once per test session."""
-    directory = build_root() / kind / f"{configuration.name}-stall-{stall}"
+    """The outcome of ``module`` on a design; run by the first worker that asks, once per test session.
+
+    ``driver`` is the transport and the habit of its driver, where the module wants to know.
+    """
+    name = "-".join((configuration.name, *(driver or ()), f"stall-{stall}"))
+    directory = build_root() / kind / name
     directory.mkdir(parents=True, exist_ok=True)
+    arguments: dict[str, Any] = {"configuration": configuration.as_dict(), "stall": stall, "seed": 1}
+    if driver is not None:
+        arguments |= {"transport": driver[0], "habit": driver[1]}
     with locked(directory / "session.lock"):
         return once(
-            directory / "outcome", lambda: _simulate(module, configuration, stall, directory, deadline_s)
+            directory / "outcome", lambda: _simulate(module, configuration, arguments, directory, deadline_s)
         )
 
 
@@ -44,12 +57,12 @@ def once(path: Path, produce: Any) -> Any:
 
 
 def _simulate(
-    module: str, configuration: Configuration, stall: float, directory: Path, deadline_s: float
+    module: str, configuration: Configuration, arguments: dict[str, Any], directory: Path, deadline_s: float
 ) -> Outcome:
     return run(
         simulator(generate(configuration), name=configuration.name),
         module,
         directory=directory,
-        arguments={"configuration": configuration.as_dict(), "stall": stall, "seed": 1},
+        arguments=arguments,
         deadline_s=deadline_s,
     )
