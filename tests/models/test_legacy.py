@@ -200,6 +200,28 @@ def test_nothing_is_used_once_the_driver_has_given_up(rng, status):
     assert (rng.dma.get(USED, 4), rng.dma.sent) == (0, [])
 
 
+def test_a_kick_while_the_ring_is_found_empty_is_heard(rng):
+    """SPLIT-DEV-22."""
+    write(rng, 8, 4, 4)
+    write(rng, 16, 2, 0)
+    rng.step()
+    offer(rng, DATA, 5)
+    write(rng, 16, 2, 0)
+    work(rng)
+    assert rng.dma.get(USED + 2, 2) == 1
+
+
+def test_a_kick_before_the_queue_has_a_page_is_remembered(rng):
+    """INIT-LEG-DEV-02."""
+    offer(rng, DATA, 5)
+    write(rng, 16, 2, 0)
+    work(rng)
+    assert rng.dma.get(USED + 2, 2) == 0
+    write(rng, 8, 4, 4)
+    work(rng)
+    assert rng.dma.get(USED + 2, 2) == 1
+
+
 def test_a_broken_ring_is_told_to_a_driver_that_is_there(rng):
     write(rng, 8, 4, 4)
     write(rng, 18, 1, 7)

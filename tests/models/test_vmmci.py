@@ -234,6 +234,12 @@ def test_a_guest_shuts_down_on_its_own(running, kind, write):
     assert kind.events == [(GUEST_SHUTDOWN, SHUTDOWN), (TIMED_OUT, SHUTDOWN)]
 
 
+def test_a_guest_without_a_driver_says_nothing(device, kind):
+    write_word(device, SHUTDOWN)
+    device.elapse(ACK_NS)
+    assert kind.events == []
+
+
 def test_a_guest_cannot_say_anything_else_on_its_own(running, kind):
     for value in (0, 2, 3, 4, 0x101, 0xFFFF_FFFF):
         write_word(running, value)
