@@ -75,15 +75,10 @@ class CoherentGroup(wiring.Component):
             with m.If(selected):
                 m.d.comb += again.eq(repeated)
 
-        after = Signal(count)
-        m.d.comb += [
-            self.sampled.eq(touched.any() & (again | ~seen.any())),
-            after.eq(touched | Mux(self.sampled, 0, seen)),
-        ]
+        after = touched | Mux(self.sampled, 0, seen)
+        m.d.comb += self.sampled.eq(touched.any() & (again | ~seen.any()))
         with m.If(self.sampled):
             m.d.sync += sample.eq(self.value)
-        with m.If(self.release | after.all()):
-            m.d.sync += seen.eq(0)
-        with m.Else():
-            m.d.sync += seen.eq(after)
+        # When all are seen, every read is a repetition: nothing is open, just as when none is.
+        m.d.sync += seen.eq(Mux(self.release, 0, after))
         return m

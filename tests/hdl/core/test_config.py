@@ -1,6 +1,7 @@
 """Reads and writes of the device configuration: every mix of widths sees one value of one instant."""
 
 import itertools
+import random
 from typing import Any
 
 import pytest
@@ -168,6 +169,19 @@ def test_a_byte_that_is_read_twice_is_fresh(again):
     run(bench)
 
 
+def test_a_new_sample_holds_for_the_bytes_that_were_read_before_it_too():
+    async def bench(config):
+        config.set_clock(OLD)
+        await config.read(CLOCK.start + 4, 4)
+        await config.read(CLOCK.start, 4)
+        config.set_clock(NEW)
+        assert await config.read(CLOCK.start, 4) == NEW & 0xFFFFFFFF
+        config.set_clock(0)
+        assert await config.read(CLOCK.start + 4, 4) == NEW >> 32 & 0xFFFFFFFF
+
+    run(bench)
+
+
 def test_a_partly_repeated_read_is_fresh_as_a_whole():
     async def bench(config):
         config.set_clock(OLD)
@@ -300,6 +314,68 @@ def test_one_read_over_two_groups_answers_each_on_its_own():
         assert await config.read(TINY, 4) == 0x444433
 
     run(bench)
+
+
+class Rule:
+    """The rule of coherent reads in Python, for one group of bytes."""
+
+    def __init__(self, place: range):
+        self.place = place
+        self.seen: set[int] = set()
+        self.sample = b""
+
+    def read(self, image: bytes, touched: set[int]) -> dict[int, int]:
+        touched = touched & set(self.place)
+        if touched and (not self.seen or touched & self.seen):
+            self.sample, self.seen = image, set()
+        self.seen |= touched
+        answer = {byte: self.sample[byte] for byte in touched}
+        if self.seen == set(self.place):
+            self.seen = set()
+        return answer
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_any_mixture_of_reads_follows_the_rule(seed):
+    """Bytes in any combination, in any order, with releases and pauses in between."""
+    rng = random.Random(seed)
+    hold = 6
+
+    async def bench(config):
+        ctx, dut = config.ctx, config.dut
+        rules = [Rule(place) for place in (range(0, 4), CLOCK, range(20, 24), range(24, 25), range(25, 27))]
+        idle = hold
+        image = bytes(27)
+        for _ in range(1500):
+            if rng.random() < 0.7:
+                image = rng.randbytes(27)
+                ctx.set(dut.config.as_value(), int.from_bytes(image, "little"))
+            action = rng.choices(["read", "release", "pause"], [90, 1, 9])[0]
+            if action == "release":
+                await config.strobe(dut.release)
+                idle += 1
+            elif action == "pause":
+                cycles = rng.randrange(1, 2 * hold)
+                await config.tick(cycles)
+                idle += cycles
+            if action == "release" or idle >= hold:
+                for rule in rules:
+                    rule.seen.clear()
+            if action != "read":
+                continue
+            idle = 0
+            dword, lanes = rng.randrange(7), rng.randrange(1, 16)
+            touched = {4 * dword + lane for lane in range(4) if lanes >> lane & 1} & set(range(27))
+            ctx.set(dut.index, dword)
+            ctx.set(dut.read, lanes)
+            found = ctx.get(dut.data)
+            for rule in rules:
+                for byte, value in rule.read(image, touched).items():
+                    assert found >> 8 * (byte % 4) & 0xFF == value
+            await config.tick()
+            ctx.set(dut.read, 0)
+
+    run(bench, hold=hold)
 
 
 def test_nothing_is_read_behind_the_end():
