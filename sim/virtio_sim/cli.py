@@ -14,6 +14,7 @@ from .config import DEVICES, INTERFACES, WIDTHS, ConfigError, Configuration, che
 from .hdl import generate
 from .job import Job
 from .report import TestResult, table, write_report
+from .transcript import transcript
 
 __all__ = ["main"]
 
@@ -130,6 +131,8 @@ def sim(
         results += found
         if outcome is None:
             continue
+        for piece in transcript(outcome.events):
+            console.print(piece, highlight=False)
         if any(result.status != "passed" for result in found):
             console.print(f"log: {outcome.log}\nagain: {outcome.replay}", soft_wrap=True, highlight=False)
         if waves:

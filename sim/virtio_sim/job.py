@@ -66,6 +66,8 @@ class Job:
             return self._simulate(
                 executable, directory, arguments | {"bytes": ENTROPY_BYTES}, sizes, listener
             )
+        if self.configuration.device == "vmmci":
+            return self._simulate(executable, directory, arguments, {}, listener)
         image = fat.make_image(IMAGE_BYTES, seed=self.seed) if self.image is None else self.image
         arguments |= self._prepare(directory, image)
         sizes = {"blk: read the image": len(image), "blk: write a file": arguments["file_bytes"]}

@@ -11,6 +11,7 @@ from cocotbext.virtio.backends.cocotb import CocotbHost
 from cocotbext.virtio.devices.blk import VirtioBlk
 from cocotbext.virtio.devices.rng import VirtioRng
 from cocotbext.virtio.suite import Bench
+from virtio_models.clock import Clock
 from virtio_models.disk import Disk
 from virtio_spec.blk import SECTOR_BYTES, BlkReqType
 
@@ -19,6 +20,7 @@ from .bench import bring_up
 from .config import Configuration
 from .report import TestResult
 from .runner import parameters, report_event
+from .vmmci_session import START, Session
 
 DEPTH = 4  # requests under way
 RNG_REQUEST = 4096
@@ -37,7 +39,13 @@ async def job(dut) -> None:
     seed = given["seed"]
     image = Path(given["image"]).read_bytes() if "image" in given else None
     disk = Disk(image) if image is not None else None
-    bench, host = await bring_up(dut, configuration, seed=seed, disk=disk)
+    clock = Clock(seconds=START) if configuration.device == "vmmci" else None
+    bench, host = await bring_up(dut, configuration, seed=seed, disk=disk, clock=clock)
+    if configuration.device == "vmmci":
+        session = Session(bench, report_event)
+        for name, step in session.steps.items():
+            await _step(f"vmmci: {name}", host, bench, lambda _, step=step: _talk(step))
+        return
     if configuration.device == "rng":
         await _step("rng: entropy", host, bench, lambda progress: _entropy(bench, given["bytes"], progress))
         return
@@ -81,6 +89,10 @@ async def _step(
             message=message,
         )
         report_event(result=asdict(result))
+
+
+async def _talk(step: Callable[[], Awaitable[int]]) -> Work:
+    return await step(), 0
 
 
 async def _entropy(bench: Bench, total: int, progress: Callable[[int], None]) -> Work:
