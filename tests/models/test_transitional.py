@@ -49,6 +49,14 @@ def test_at_first_none_is_in_use_and_reads_choose_none(device):
 
 
 @pytest.mark.parametrize(
+    ("offset", "size"), [(0, 4), (4, 2), (12, 2), (17, 1), (19, 1), (0xF0, 4), (0xFC, 4)]
+)
+def test_what_no_register_takes_chooses_none(device, offset, size):
+    legacy(device, offset, size, (1 << 8 * size) - 1)
+    assert device.in_use is None
+
+
+@pytest.mark.parametrize(
     ("offset", "size", "value"), [(4, 4, 0), (8, 4, 4), (14, 2, 0), (16, 2, 0), (18, 1, 1)]
 )
 def test_a_write_chooses_the_legacy_interface(device, offset, size, value):
