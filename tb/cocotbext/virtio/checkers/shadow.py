@@ -37,9 +37,12 @@ class ConfigShadow:
     def __init__(self) -> None:
         self._dwords: dict[int, int] = {}
         self._settings: Settings | None = None
+        self._interrupt_pin: int | None = None
 
     def read(self, offset: int, byte_enable: int, value: int) -> None:
         """The function answered a read of the dword at ``offset``."""
+        if offset == ConfigOffset.INTERRUPT_LINE and byte_enable & 0b0010:
+            self._interrupt_pin = value >> 8 & 0xFF
         self._store(offset, _mask(byte_enable), value)
 
     def write(self, offset: int, byte_enable: int, value: int) -> bool:
@@ -83,8 +86,7 @@ class ConfigShadow:
 
     def interrupt_pin(self) -> int | None:
         """1 to 4 for INTA to INTD, 0 for none; ``None`` before the host has read it."""
-        word = self._dwords.get(ConfigOffset.INTERRUPT_LINE)
-        return None if word is None else word >> 8 & 0xFF
+        return self._interrupt_pin
 
     def _writable(self) -> dict[int, int]:
         """Offsets of the registers in question, and their writable bits."""
