@@ -1,4 +1,4 @@
-"""Every case of the test list on the gateware, below a root complex: one simulator run per design."""
+"""Every case of the test list on the gateware, below a root complex: a simulator run per design and driver."""
 
 from dataclasses import replace
 
@@ -7,29 +7,59 @@ from cocotbext.virtio.suite import cases
 from helpers.shared_run import shared_run
 from virtio_sim.config import WIDTHS, Configuration
 
-DESIGNS = [Configuration(device, width) for device in ("rng", "blk") for width in WIDTHS]
-DESIGNS += [Configuration("blk", 64, read_only=True), Configuration("blk", 128, queues=3)]
 # In cycles: far beyond what the host here takes for an answer, and short enough to wait for.
-COMPLETION_TIMEOUT = 5_000
-DESIGNS = [replace(design, completion_timeout=COMPLETION_TIMEOUT) for design in DESIGNS]
+COMPLETION_TIMEOUT = CONFIG_HOLD = 5_000
+MODERN = [Configuration(device, width) for device in ("rng", "blk") for width in WIDTHS]
+MODERN += [Configuration("blk", 64, read_only=True), Configuration("blk", 128, queues=3)]
+LEGACY = [
+    Configuration("rng", 64, queue_size=16, interface="legacy"),
+    Configuration("blk", 128, queue_size=16, interface="legacy"),
+]
+TRANSITIONAL = [
+    Configuration("rng", 128, queue_size=16, interface="transitional"),
+    Configuration("blk", 64, queue_size=16, interface="transitional"),
+]
+VMMCI = Configuration("vmmci", 64, config_hold=CONFIG_HOLD, ack_timeout=5_000, shutdown_timeout=10_000)
+NEW, OPENBSD, LINUX = ("modern", "natural"), ("legacy", "natural"), ("legacy", "bytes")
 STALLS = (0.0, 0.5)
+
+#: Design, its driver's interface and habit, and the probability of pauses on the link.
+RUNS = [(design, NEW, stall) for design in MODERN for stall in STALLS]
+RUNS += [
+    (LEGACY[0], OPENBSD, 0.5),
+    (LEGACY[0], LINUX, 0.0),
+    (LEGACY[1], OPENBSD, 0.0),
+    (LEGACY[1], LINUX, 0.5),
+    *((design, driver, 0.5) for design in TRANSITIONAL for driver in (NEW, LINUX)),
+    (VMMCI, OPENBSD, 0.5),
+    (VMMCI, LINUX, 0.0),
+]
+
+
+def quick(design: Configuration) -> Configuration:
+    """With time-outs that a test can wait for."""
+    if design is VMMCI:
+        return design
+    return replace(design, completion_timeout=COMPLETION_TIMEOUT, config_hold=CONFIG_HOLD)
 
 
 def listed():
-    for configuration in DESIGNS:
-        for stall in STALLS:
-            for entry in cases(configuration.device, profile=configuration.profile, backend="cocotb"):
-                yield pytest.param(
-                    configuration,
-                    stall,
-                    entry.name,
-                    id=f"{configuration.name}-stall {stall}-{entry.name}",
-                )
+    for design, driver, stall in RUNS:
+        configuration = quick(design)
+        for entry in cases(
+            configuration.device,
+            profile=configuration.profile,
+            backend="cocotb",
+            interface=configuration.interface,
+            transport=driver[0],
+        ):
+            name = f"{configuration.name}-{' '.join(driver)}-stall {stall}-{entry.name}"
+            yield pytest.param(configuration, driver, stall, entry.name, id=name)
 
 
-@pytest.mark.parametrize(("configuration", "stall", "name"), list(listed()))
-def test_the_gateware_passes(configuration, stall, name):
-    ran = shared_run("suite", "virtio_sim.suite_bench", configuration, stall, deadline_s=600)
+@pytest.mark.parametrize(("configuration", "driver", "stall", "name"), list(listed()))
+def test_the_gateware_passes(configuration, driver, stall, name):
+    ran = shared_run("suite", "virtio_sim.suite_bench", configuration, stall, deadline_s=600, driver=driver)
     found = [event for event in ran.events if event["name"] == name]
     assert found, f"did not run: {dict(ran.failures)}; again: {ran.replay}"
     assert found[0]["status"] == "passed", f"{found[0]['message']}; again: {ran.replay}"
