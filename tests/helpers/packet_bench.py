@@ -14,7 +14,7 @@ from helpers.tlp import atomic, completion, config, io, memory_read, memory_writ
 from virtio_sim.bench import bring_up
 from virtio_sim.config import Configuration
 from virtio_sim.runner import parameters, report_event
-from virtio_spec.layout import MODERN_BAR, Cause
+from virtio_spec.layout import LEGACY_BAR, MODERN_BAR, Cause
 from virtio_spec.virtio import DeviceStatus
 
 DEVICE = 0x0100
@@ -132,14 +132,36 @@ async def attributes_and_traffic_class_come_back(bench: Bench, host: CocotbHost)
 
 @case
 async def many_requests_at_once_are_all_answered(bench: Bench, host: CocotbHost) -> None:
-    """As many as there are non-posted credits, with posted writes between them."""
-    address = host.bar_address(MODERN_BAR)
+    """As many as there are non-posted credits, of all kinds, with posted writes between them."""
+    address, port = host.bar_address(MODERN_BAR), host.bar_address(LEGACY_BAR)
     for tag in range(32):
-        host.port.inject(memory_read(address + 4, tag=tag, requester=INJECTOR_ID))
+        fields = {"tag": tag, "requester": INJECTOR_ID}
+        kinds = memory_read(address + 4, **fields), io(port + 12, **fields), io(port + 4, 0, **fields)
+        host.port.inject([*kinds, config(0, target=DEVICE, **fields)][tag % 4])
         host.port.inject(memory_write(address + 0x8, [tag], requester=INJECTOR_ID))
     tags = [parse(await with_timeout(host.port.answers.get(), 20, "us")).tag for _ in range(32)]
     assert sorted(tags) == list(range(32))
     assert await host.bar_read(MODERN_BAR, 0x8, 4) == 31
+
+
+@case
+async def an_io_request_waits_for_the_end_of_a_reset(bench: Bench, host: CocotbHost) -> None:
+    """A legacy driver reads the status once; a reset lasts as long as the slowest read on its way."""
+    bench.transport = "legacy"
+    device = await bench.start()
+    host.completer.latency_ns = 3_000
+    device.prepare(0, [], [8])
+    await device.kick()
+    await host.sleep(500)
+    status, started = host.bar_address(LEGACY_BAR) + 16, host.now_ns()
+    host.port.inject(io(status, 0, first_be=0b0100, **SENDER | {"tag": 1}))
+    got = await answer(host, io(status, first_be=0b0100, **SENDER))
+    assert (got.tag, got.payload) == (1, [])
+    got = parse(await with_timeout(host.port.answers.get(), 20, "us"))
+    assert not got.payload[0] >> 16 & 0xFF
+    assert host.now_ns() > started + 1_500
+    host.completer.latency_ns = 0
+    await exercise(bench, await bench.start())
 
 
 async def _fails(bench: Bench, host: CocotbHost, fault: CplStatus | str) -> None:

@@ -5,7 +5,7 @@ from helpers.packet_bench import CASES
 from helpers.shared_run import shared_run
 from virtio_sim.config import Configuration
 
-DESIGN = Configuration("rng", 64, queue_size=16, tags=8, completion_timeout=2_000)
+DESIGN = Configuration("rng", 64, queue_size=16, tags=8, completion_timeout=2_000, interface="transitional")
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.5])
