@@ -279,6 +279,17 @@ def test_no_wire_is_asserted_once_the_host_knows_that_it_may_not(wired, offset, 
     assert "INTx is still asserted" in wired.findings()[0]
 
 
+def test_the_pin_is_known_once_its_byte_was_read():
+    checker = TlpChecker(HostMemory([Arena(LOW, bytearray(16))]), lambda address, content: False)
+    for first_be, pin in ((0b0001, None), (0b0010, 1)):
+        checker.from_host(config(0x3C // 4, first_be=first_be, tag=1, requester=HOST, target=DEVICE))
+        checker.from_device(completion([0x0000_0100], requester=HOST, tag=1))
+        assert checker.shadow.interrupt_pin() == pin
+        checker.from_host(config(0x3C // 4, 0xFF, tag=1, requester=HOST, target=DEVICE))
+        checker.from_device(completion(completer=DEVICE, requester=HOST, tag=1))
+        assert checker.shadow.interrupt_pin() == pin
+
+
 def test_a_read_that_was_sent_before_says_nothing(wired):
     wired.host(memory_read(BAR, tag=9, requester=HOST))
     wired.config_write(0x04, BUS_MASTER | 0x400)

@@ -51,6 +51,13 @@ def test_disabled_intx_waits_for_the_command_register():
     run(go())
 
 
+def test_an_access_in_io_space_stays_inside_a_dword():
+    host, _ = vmmci_host()
+    for request in (host.bar_read(0, 18, 4), host.bar_write(0, 0, 8, 0)):
+        with pytest.raises(ValueError, match="bytes at 0x.* are no I/O access"):
+            run(request)
+
+
 def test_intx_that_does_not_come_times_out():
     async def go():
         host = ModelHost(Rng(EntropySource(1)))
