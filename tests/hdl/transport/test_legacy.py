@@ -256,8 +256,9 @@ def test_an_address_of_zero_resets_only_if_the_queue_is_in_use():
         assert await stub.take(ctx) == [("write",)]  # queue 0 is in use already
         await bar.write(QUEUE_ADDRESS, 4, 0)
         assert await stub.take(ctx) == [("status", 0), ("write",)]
-        stub.set_registers(0, enable=0)
+        stub.set_registers(0, enable=0, desc=0x3000)
         await bar.read(0, 4)
+        assert await bar.read(QUEUE_ADDRESS, 4) == 0
         await bar.write(QUEUE_ADDRESS, 4, 0)
         assert await stub.take(ctx) == [("write",)]
 

@@ -133,6 +133,7 @@ def test_reads_and_writes_without_effect_do_not_choose(side):
         for offset in (*range(0, 64, 4), ISR[side] & ~3, CONFIG[side]):
             await bars[side].read(offset, 4)
         await dut.stub.take(ctx)
+        assert set(dut.stub.legacy) == {0}
         # The other one can still choose.
         await bars[other(side)].write(STATUS[other(side)], 1, 1)
         assert await dut.stub.take(ctx) == [("status", 1), ("write",)]
@@ -180,6 +181,7 @@ def test_reads_work_on_the_side_that_is_not_in_use(side):
             assert await bar.read(21, 1) == 0
             expected.append(("generation read",))
         assert await dut.stub.take(ctx) == expected
+        assert set(dut.stub.legacy) == {side == "modern"}, "rules of the side that reads"
 
     Dut().run(bench)
 

@@ -169,13 +169,14 @@ def test_a_function_reset_lets_the_driver_change_its_mind():
     Dut().run(bench)
 
 
+@pytest.mark.parametrize("writes", SIDES)
 @pytest.mark.parametrize("through", SIDES)
-def test_a_write_right_after_a_needless_reset_is_not_lost(through):
+def test_a_write_right_after_a_needless_reset_is_not_lost(through, writes):
     async def bench(ctx, bars, core):
         await bars[through].write(STATUS[through], 1, 0)
-        await bars["legacy"].write(18, 1, 1)
-        assert await bars["legacy"].read(18, 1) == 1
-        assert ctx.get(core.legacy) == 1
+        await bars[writes].write(STATUS[writes], 1, 1)
+        assert await bars[writes].read(STATUS[writes], 1) == 1
+        assert ctx.get(core.legacy) == (writes == "legacy")
 
     Dut().run(bench)
 
