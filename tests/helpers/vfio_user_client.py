@@ -68,7 +68,8 @@ class VfioUserClient:
         raw = struct.pack("<HHIII", self._id, command, 16 + len(payload), flags, 0) + payload
         ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         sent = self.socket.sendmsg([raw], ancillary)
-        self.socket.sendall(raw[sent:])
+        if sent < len(raw):
+            self.socket.sendall(raw[sent:])
         return self._id
 
     def raw(self, data: bytes) -> None:

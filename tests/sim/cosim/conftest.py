@@ -58,9 +58,9 @@ class Running:
         return VfioUserClient(self.path)
 
     def wait_for(self, text, timeout=10.0):
-        """The first line with ``text``."""
+        """The first line with ``text``, but for the one that names the socket."""
         with self.changed:
-            found = self.changed.wait_for(lambda: [x for x in self.lines if text in x], timeout)
+            found = self.changed.wait_for(lambda: [x for x in self.lines[1:] if text in x], timeout)
         assert found, f"{text!r} is not in {self.lines}"
         return found[0]
 
