@@ -6,7 +6,6 @@ from virtio_sim.config import Configuration
 from virtio_sim.hdl import generate
 
 DESIGNS = [
-    Configuration("rng", 64),
     Configuration("blk", 128),
     Configuration("blk", 256),
     Configuration("rng", 64, interface="transitional"),
