@@ -12,6 +12,7 @@ from .protocol import HEADER, MAX_FDS, Flag, Header, ProtocolError
 __all__ = ["Connection", "Gone", "Message"]
 
 CHUNK = 1 << 16
+TRUNCATED = int(socket.MSG_CTRUNC)
 ANCILLARY = socket.CMSG_SPACE(MAX_FDS * struct.calcsize("i"))
 
 
@@ -105,7 +106,7 @@ class Connection:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 count = len(payload) // struct.calcsize("i")
                 self._fds += struct.unpack_from(f"{count}i", payload)
-        if flags & socket.MSG_CTRUNC or len(self._fds) > MAX_FDS:
+        if flags & TRUNCATED or len(self._fds) > MAX_FDS:
             raise ProtocolError(f"a message has more than {MAX_FDS} file descriptors")
         return data
 

@@ -87,8 +87,11 @@ class Command(enum.IntEnum):
     MIG_DATA_WRITE = 18
 
 
-class Flag(enum.IntFlag):
-    """Flags of a header; bits 3:0 are the type: 0 a command, 1 a reply."""
+class Flag(enum.IntEnum):
+    """Flags of a header; bits 3:0 are the type: 0 a command, 1 a reply.
+
+    No ``IntFlag``, whose operators take most of the time of a register access.
+    """
 
     REPLY = 1
     TYPE = 0xF

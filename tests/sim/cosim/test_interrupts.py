@@ -273,7 +273,8 @@ def test_a_descriptor_that_is_no_eventfd_harms_nobody(attached):
         os.set_blocking(writing, True)
         client.set_irqs(INTX, EVENTFD | TRIGGER, 0, 1, fds=(writing,))
         client.set_irqs(INTX, EVENTFD | UNMASK, 0, 1, fds=(reading,))
-        os.close(reading), os.close(writing)
+        os.close(reading)
+        os.close(writing)
         guest.start()
         guest.ask(8)
         while guest.used() != 1:
