@@ -1,0 +1,187 @@
+"""Boot every row of the table and ask its questions.
+
+One row is one boot. A check that fails does not stop the row; a guest that is lost does, and the checks that were not
+reached have failed.
+"""
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .artifacts import Artifacts, Kernel
+from .checks import DISK_BYTES, ROWS, Check, CheckFailed, Context, Figures, Row
+from .console import ConsoleError
+from .devices import Provider
+from .image import RootImage, data_image, initramfs
+from .machine import ROOT_PORT, Guest, GuestError, complaints
+from .program import load_program
+from .report import Result
+
+__all__ = ["Rig"]
+
+#: Seconds until the agent must have spoken.
+BOOT_DEADLINE = 180.0
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Rig:
+    """Boots guests with the devices of one provider.
+
+    Parameters
+    ----------
+    directory : everything made is below it, one directory for each boot.
+    say : gets a line for every step.
+    """
+
+    artifacts: Artifacts
+    provider: Provider
+    directory: Path
+    seed: int = 1
+    say: Say = print
+
+    def rows(self, wanted: str = "") -> list[Row]:
+        """Rows whose name has all the words of ``wanted`` and whose device the provider offers."""
+        words = wanted.split()
+        return [
+            row
+            for row in ROWS
+            if self.provider.offers(row.device) and all(word in row.name.split() for word in words)
+        ]
+
+    def run(self, rows: Sequence[Row]) -> list[Result]:
+        """All ``rows`` on all kernels."""
+        results: list[Result] = []
+        boots = [(kernel, row) for kernel in self.artifacts.kernels.values() for row in rows]
+        for number, (kernel, row) in enumerate(boots, start=1):
+            self.say(f"[{number}/{len(boots)}] {kernel.series} {self.provider.name} {row.name}")
+            results += self.boot(kernel, row)
+        return results
+
+    def boot(self, kernel: Kernel, row: Row) -> list[Result]:
+        """One boot and its checks."""
+        label = re.sub(r"\W+", "-", f"{kernel.series} {self.provider.name} {row.name}")
+        directory = self.directory / label
+        directory.mkdir(parents=True, exist_ok=True)
+        context = self._context(row, directory)
+        collected = _Collected(self, kernel, row)
+        try:
+            self.provider.start(row.device, image=context.image, directory=directory)
+            try:
+                self._inside(kernel, row, context, collected)
+            finally:
+                self.provider.stop()
+        except (GuestError, ConsoleError, OSError) as error:
+            collected.lost(str(error))
+        for check in row.checks:
+            if not check.script:
+                collected.add(check.name, lambda check=check: check.outside(context))
+        return collected.results
+
+    def _context(self, row: Row, directory: Path) -> Context:
+        context = Context(row, directory)
+        if row.device.kind != "blk":
+            return context
+        context.image = directory / "disk.img"
+        if row.root:
+            context.root = RootImage(self.artifacts.prefix, context.image)
+            context.root.make(self.artifacts, self._programs(), seed=self.seed)
+        else:
+            context.disk = data_image(context.image, seed=self.seed, size=DISK_BYTES)
+        return context
+
+    def _programs(self) -> dict[str, bytes]:
+        return {"load": load_program(self.directory)}
+
+    def _inside(self, kernel: Kernel, row: Row, context: Context, collected: "_Collected") -> None:
+        initrd = context.directory / "initramfs.gz"
+        initrd.write_bytes(initramfs(self.artifacts, kernel, self._programs()))
+        guest = Guest(
+            self.artifacts.prefix,
+            kernel,
+            initrd,
+            directory=context.directory,
+            append=row.append,
+            device=self.provider.qemu_arguments(ROOT_PORT),
+            extra=self.provider.arguments,
+        )
+        noise = [check.noise for check in row.checks if check.noise]
+        with guest:
+            collected.add("boot", lambda: self._up(guest, row), fatal=True)
+            for check in row.checks:
+                if check.script:
+                    collected.add(check.name, lambda check=check: self._ask(guest, check, context))
+            collected.add("switch off", lambda: self._off(guest, noise))
+
+    def _up(self, guest: Guest, row: Row) -> Figures:
+        facts, seconds = guest.up(BOOT_DEADLINE)
+        if (facts.get("root") == "root") != row.root:
+            raise CheckFailed(f"the root file system is on {facts.get('root')}")
+        return {"boot_s": round(seconds, 2)}
+
+    @staticmethod
+    def _ask(guest: Guest, check: Check, context: Context) -> Figures:
+        answer = guest.console.run(check.script, *check.arguments, deadline=check.deadline)
+        if answer.failures or answer.status:
+            said = answer.failures or answer.said[-1:] or ["and said nothing"]
+            raise CheckFailed(f"{check.script}.sh ended with {answer.status}: {said[0]}")
+        try:
+            return check.judge(context, answer)
+        except KeyError as missing:
+            raise CheckFailed(f"{check.script}.sh did not tell {missing}") from None
+
+    @staticmethod
+    def _off(guest: Guest, noise: Sequence[str]) -> Figures:
+        guest.off()
+        wrong = [
+            line for line in complaints(guest.kernel_log) if not any(re.search(part, line) for part in noise)
+        ]
+        if wrong:
+            raise CheckFailed(f"the kernel complained {len(wrong)} times, first: {wrong[0]}")
+        return {}
+
+
+class _Collected:
+    """Results of one boot; once the guest is lost, what should have happened in it has failed."""
+
+    def __init__(self, rig: Rig, kernel: Kernel, row: Row):
+        self._rig, self._kernel, self._row = rig, kernel, row
+        self._lost = ""
+        self.results: list[Result] = []
+
+    def lost(self, why: str) -> None:
+        """Nothing more can be asked of the guest."""
+        if not self._lost:
+            self._lost = why
+            self._keep("guest", "failed", 0.0, {}, why)
+
+    def add(self, name: str, what: Callable[[], Figures], *, fatal: bool = False) -> None:
+        """Do it, take the time, keep what came of it."""
+        if self._lost:
+            self._keep(name, "failed", 0.0, {}, "not reached, the guest was lost")
+            return
+        start = time.monotonic()
+        figures: Figures = {}
+        status, message = "passed", ""
+        try:
+            figures = what()
+        except CheckFailed as error:
+            status, message = "failed", str(error)
+            self._lost = message if fatal else ""
+        except (ConsoleError, GuestError) as error:
+            status, message = "failed", str(error)
+            self._lost = message
+        self._keep(name, status, time.monotonic() - start, figures, message)
+
+    def _keep(self, name: str, status: str, seconds: float, figures: Figures, message: str) -> None:
+        kernel, provider, row = self._kernel, self._rig.provider, self._row
+        self.results.append(
+            Result(kernel.series, provider.name, row.name, name, status, round(seconds, 3), figures, message)
+        )
+        told = ", ".join(f"{key} {value:,}" for key, value in figures.items())
+        self._rig.say(
+            f"    {status} {seconds:6.1f} s  {name}{': ' if message or told else ''}{message or told}"
+        )

@@ -1,0 +1,3 @@
+sync
+mount -o remount,ro / 2>/dev/null || true
+poweroff -f
