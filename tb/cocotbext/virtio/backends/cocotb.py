@@ -18,8 +18,9 @@ from ..host import BusError, Host, HostTimeout
 from ..memory import Arena, HostMemory
 from ..phy import RawTlpPort
 from ..trace import TlpTrace
-from .completer import MESSAGE_VECTORS, HostCompleter, message_of
+from .completer import HostCompleter
 from .link import PortLink
+from .messages import MESSAGE_VECTORS, message_of
 
 __all__ = ["CocotbHost"]
 

@@ -14,18 +14,13 @@ from virtio_spec.tlp import InterruptMessage
 from ..checkers.packet import enabled_runs
 from ..memory import HostMemory
 from ..phy import MESSAGE_ADDRESS
+from .messages import MESSAGE_VECTORS, message_of
 
-__all__ = ["MESSAGE_VECTORS", "HostCompleter"]
+__all__ = ["HostCompleter"]
 
-MESSAGE_VECTORS = 128
 INTX_WIRES = 4
 #: Completions end at multiples of this many bytes, as with most root complexes.
 READ_COMPLETION_BOUNDARY = 64
-
-
-def message_of(vector: int) -> tuple[int, int]:
-    """Address and data of an interrupt vector; odd ones are above 4 GiB."""
-    return 0xFEE0_0000 + 0x1000 * vector + (vector & 1) * (1 << 32), 0x4500 + vector
 
 
 class HostCompleter:
@@ -82,7 +77,7 @@ class HostCompleter:
         cocotb.start_soon(self._answer())
 
     def is_message(self, address: int, data: bytes) -> bool:
-        """Whether a write is an interrupt that :func:`message_of` has given out."""
+        """Whether a write is an interrupt that :func:`.messages.message_of` has given out."""
         vector = self._messages.get(address)
         return vector is not None and data == message_of(vector)[1].to_bytes(4, "little")
 

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 from cocotb.triggers import Event, SimTimeoutError, with_timeout
 
-from ..checkers.packet import Packet
 from ..host import HostTimeout
 from ..phy import INJECTOR_ID
 from ..suite.link import Read, Tamper
+from .reads import ReadObserver
 
 if TYPE_CHECKING:
     from .cocotb import CocotbHost
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["PortLink"]
 
 
-class PortLink:
-    """A :class:`~..suite.link.RawLink`, and an :class:`~..phy.Observer` that knows the device's reads.
+class PortLink(ReadObserver):
+    """A :class:`~..suite.link.RawLink`.
 
     Parameters
     ----------
@@ -30,10 +30,10 @@ class PortLink:
     requester_id = INJECTOR_ID
 
     def __init__(self, host: "CocotbHost", function_id: int):
+        super().__init__()
         self.function_id = function_id
         self.tamper: Tamper | None = None
         self._host = host
-        self._reads: dict[int, Read] = {}
         host.port.observers.append(self)
         host.port.on_completion = self._completion
 
@@ -78,22 +78,8 @@ class PortLink:
         while self.waiting:
             self._host.port.answers.get_nowait()
 
-    def from_host(self, dwords: Sequence[int]) -> None:
-        """See :class:`~..phy.Observer`."""
-
-    def from_device(self, dwords: Sequence[int]) -> None:
-        """See :class:`~..phy.Observer`."""
-        packet = Packet(dwords)
-        if packet.name == "MRd":
-            self._reads[packet.tag] = Read(
-                packet.tag, packet.address + packet.byte_offset, packet.bytes_asked
-            )
-
-    def broken_framing(self, what: str) -> None:
-        """See :class:`~..phy.Observer`."""
-
     def _completion(self, dwords: list[int]) -> Sequence[list[int]]:
-        read = self._reads.get(dwords[2] >> 8 & 0xFF)
+        read = self.read_of(dwords)
         if self.tamper is None or read is None:
             return [dwords]
         return self.tamper(read, dwords)

@@ -38,7 +38,14 @@ class RawLink(Protocol):
 
     requester_id: int
     function_id: int
-    tamper: Tamper | None
+
+    @property
+    def tamper(self) -> Tamper | None:
+        """Given out as it was set."""
+        ...
+
+    @tamper.setter
+    def tamper(self, change: Tamper | None) -> None: ...
 
     def bar(self, number: int) -> int:
         """Address of a BAR."""

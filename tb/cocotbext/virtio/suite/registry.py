@@ -65,7 +65,7 @@ MODERN, LEGACY = ("modern",), ("legacy",)
 
 
 #: What cases may need that not every backend has: ``"link"``, raw packets.
-ABILITIES = {"model": frozenset[str](), "cocotb": frozenset({"link"})}
+ABILITIES = {"model": frozenset[str](), "cocotb": frozenset({"link"}), "native": frozenset({"link"})}
 
 
 class CaseFailure(AssertionError):

@@ -1,0 +1,71 @@
+"""A bench on the native backend: the endpoint in this process, what is behind it, and the host."""
+
+from pathlib import Path
+
+from cocotbext.virtio.backends.native import NativeHost
+from cocotbext.virtio.backends.native_ports import NativeVmmci, serve_disk, show_clock
+from cocotbext.virtio.suite import Bench
+from virtio_models.clock import Clock
+from virtio_models.disk import Disk
+from virtio_models.entropy import EntropySource
+from virtio_spec.virtio_pci import Interface
+
+from ..config import Configuration
+from .library import IMMEDIATE, LinkModel, NativeEndpoint
+
+__all__ = ["PERIOD_NS", "bring_up"]
+
+PERIOD_NS = 4
+
+
+async def bring_up(
+    library: Path,
+    configuration: Configuration,
+    *,
+    link: LinkModel = IMMEDIATE,
+    seed: int = 0,
+    disk: Disk | None = None,
+    clock: Clock | None = None,
+    transport: str | None = None,
+    habit: str = "natural",
+) -> tuple[Bench, NativeHost]:
+    """Enumerate an endpoint of its own out of ``library``, which is that of ``configuration``.
+
+    ``link`` has the link, its stalls and their seed, ``seed`` is for the rest. ``disk`` is what a block
+    device shows, by default 64 empty sectors; ``clock`` is the time of a vmmci. The driver uses the
+    interface ``transport``, by default the modern one where there is one.
+    """
+    interface = Interface(configuration.interface)
+    endpoint = NativeEndpoint(library, link=link)
+    host = NativeHost(endpoint, period_ns=PERIOD_NS, seed=seed)
+    bench = Bench(
+        host=host,
+        device=configuration.device,
+        backend="native",
+        queue_size=configuration.queue_size,
+        disk=disk or Disk(64),
+        entropy=EntropySource(seed),
+        clock=clock or Clock(),
+        interface=interface,
+        transport=transport or ("modern" if interface.has_modern else "legacy"),
+        habit=habit,
+        width=configuration.width,
+        read_only=configuration.read_only,
+        queues=configuration.queues,
+        seed=seed,
+        checkers=[host.checker],
+        link=host.link,
+        completion_timeout_ns=configuration.completion_timeout * PERIOD_NS,
+        config_hold_ns=configuration.config_hold * PERIOD_NS,
+        ack_timeout_ns=configuration.ack_timeout * PERIOD_NS,
+        shutdown_timeout_ns=configuration.shutdown_timeout * PERIOD_NS,
+    )
+    if configuration.device == "rng":
+        endpoint.entropy(bench.entropy.next_byte)
+    elif configuration.device == "blk":
+        serve_disk(endpoint, bench.disk)
+    else:
+        show_clock(endpoint, bench.clock)
+        bench.vmmci = NativeVmmci(host)
+    await host.start()
+    return bench, host
