@@ -25,7 +25,6 @@ class Vmd(ReferenceDevice):
     def config_read(self, offset: int, enable: int) -> int:
         """A dword of the device configuration."""
         now = self.kind.config() or b""
-        self._acknowledged(offset, enable)
         if not enable & 1:
             return 0
         if offset == SECONDS:

@@ -62,6 +62,12 @@ def test_registers_after_reset(device):
     assert read(device, 0xF0, 4) == 0x4544_4956
 
 
+def test_the_device_type_knows_from_the_start_whom_it_serves(device):
+    assert device.kind.legacy
+    write(device, 18, 1, 0)
+    assert (read(device, 18, 1), device.kind.legacy) == (0, True)
+
+
 def test_low_features_and_any_layout_are_offered(device):
     assert read(device, 0, 4) == device.kind.features | ANY_LAYOUT
     assert device.offered >> 32 == 0

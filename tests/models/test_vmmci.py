@@ -274,8 +274,10 @@ def test_another_command_takes_the_place_of_the_pending_one(running, kind):
     assert kind.request(REBOOT) == VmmciAnswer.RAISED
     write_word(running, SHUTDOWN)
     assert kind.events == [(ACKNOWLEDGED, SHUTDOWN)]
-    running.elapse(ACK_NS)
-    assert kind.events == [(ACKNOWLEDGED, SHUTDOWN), (TIMED_OUT, REBOOT)]
+    running.elapse(ACK_NS - 1)
+    write_word(running, REBOOT)
+    running.elapse(SHUTDOWN_NS)
+    assert kind.events[1:] == [(ACKNOWLEDGED, REBOOT), (TIMED_OUT, REBOOT)]
 
 
 def test_syncrtc_has_no_timer_and_leaves_a_running_one(running, kind):
@@ -298,6 +300,28 @@ def test_a_reset_ends_what_is_pending(running, kind):
     assert running.pci.bar_read(0, CONFIG, 4) == NONE
     running.elapse(SHUTDOWN_NS)
     assert kind.events == [(ACKNOWLEDGED, REBOOT)]
+
+
+def test_from_the_reset_on_there_is_no_driver(running, kind):
+    running.pci.bar_write(0, 18, 1, 0)
+    assert kind.request(SHUTDOWN) == VmmciAnswer.NOT_RUNNING
+
+
+@pytest.mark.parametrize("offset", [1, 2, 3])
+def test_the_last_three_bytes_alone_say_nothing(running, kind, offset):
+    running.pci.bar_write(0, CONFIG + offset, 1, SHUTDOWN)
+    kind.request(SYNCRTC)
+    for value in (NONE, SYNCRTC):
+        running.pci.bar_write(0, CONFIG + offset, 1, value)
+    assert (kind.events, kind.pending) == ([], SYNCRTC)
+
+
+def test_a_reset_drops_the_rest_of_a_read(running, clock):
+    clock.set(0x1_0000_0001)
+    running.pci.bar_read(0, CONFIG + 4, 4)
+    clock.set(0x2_0000_0002)
+    running.pci.bar_write(0, 18, 1, 0)
+    assert running.pci.bar_read(0, CONFIG + 8, 4) == 2
 
 
 def test_a_clock_that_runs_tells_nobody(running, clock):
