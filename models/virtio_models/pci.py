@@ -157,10 +157,15 @@ class PciFunction(Interrupts):
     def _target(self) -> tuple[int, int, int] | None:
         raw = self.config.bytes[self.config.window : self.config.window + wire.size(VirtioPciCap)]
         cap = wire.unpack(VirtioPciCap, raw)
-        size = self.config.memory_bars.get(cap.bar)
-        if size is None or cap.length not in WINDOW_LENGTHS or cap.offset % cap.length:
+        if cap.length not in WINDOW_LENGTHS or cap.offset % cap.length:
             return None
-        return None if cap.offset + cap.length > size else (cap.bar, cap.offset, cap.length)
+        return None if cap.offset + cap.length > self._size(cap.bar) else (cap.bar, cap.offset, cap.length)
+
+    def _size(self, bar: int) -> int:
+        """Of a BAR in either space; 0 if there is none."""
+        if bar == layout.LEGACY_BAR and self.interface.has_legacy:
+            return layout.LEGACY_BAR_SIZE
+        return self.config.memory_bars.get(bar, 0)
 
     def _window_read(self, offset: int, size: int) -> int:
         if (target := self._target()) is None:
@@ -196,10 +201,9 @@ class PciFunction(Interrupts):
         io = bar == layout.LEGACY_BAR and self.interface.has_legacy
         if io and offset % 4 + size > 4:
             raise ValueError(f"{size} bytes at {offset:#x} are no I/O access")
-        length = layout.LEGACY_BAR_SIZE if io else self.config.memory_bars.get(bar, 0)
         space = Command.IO_SPACE if io else Command.MEMORY_SPACE
         enabled = self.config.get(ConfigOffset.COMMAND, 2) & space
-        if not 0 <= offset <= length - size or not enabled or not self._awake:
+        if not 0 <= offset <= self._size(bar) - size or not enabled or not self._awake:
             raise UnsupportedRequest(f"{size} bytes at {offset:#x} of BAR {bar}")
 
     def _access(self, bar: int, offset: int, size: int, value: int | None = None) -> int:

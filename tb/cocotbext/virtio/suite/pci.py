@@ -2,8 +2,8 @@
 
 from virtio_spec import layout, wire
 from virtio_spec.pci import Capability, ConfigOffset, Status
-from virtio_spec.virtio import DeviceStatus
-from virtio_spec.virtio_pci import CfgType, CommonCfg, VirtioPciCap, VirtioPciNotifyCap
+from virtio_spec.virtio import DeviceStatus, Feature
+from virtio_spec.virtio_pci import CfgType, CommonCfg, LegacyHeader, VirtioPciCap, VirtioPciNotifyCap
 
 from ..function import FLR_NS
 from ..modern import Modern
@@ -162,6 +162,23 @@ async def the_window_reads_and_writes_the_bar(bench: Bench) -> None:
     expected = value & 0xFF00 | (~value & 0xFFFF_00FF)
     same(await transport.common("driver_feature_select"), expected, "what the window wrote in parts")
     await transport.set_common("driver_feature_select", 0)
+
+
+@case(
+    proves=("PCI-CFGA-DEV-02", "PCI-CFGA-DEV-03"),
+    traps=(21,),
+    transports=MODERN,
+    interfaces=("transitional",),
+)
+async def the_window_reaches_the_legacy_registers(bench: Bench) -> None:
+    transport = modern(await bench.probe())
+    offered = await transport.offered_features() & 0xFFFF_FFFF | 1 << Feature.ANY_LAYOUT
+    at = wire.field_offset(LegacyHeader, "device_features")
+    same(await transport.window_read(layout.LEGACY_BAR, at, 4), offered, "the features in the legacy header")
+    await transport.reset()  # nothing is chosen now, and the write will choose the legacy interface
+    at, value = wire.field_offset(LegacyHeader, "queue_select"), bench.rng.randrange(1, 1 << 16)
+    await transport.window_write(layout.LEGACY_BAR, at, 2, value)
+    same(await bench.host.bar_read(layout.LEGACY_BAR, at, 2), value, "queue_select as the window wrote it")
 
 
 @case(proves=("PCI-CFGA-DEV-P01",), transports=MODERN)
