@@ -8,12 +8,12 @@ from rich.console import Console
 from ..build import build_root
 from .artifacts import KERNELS, ArtifactError, artifacts
 from .checks import ROWS
-from .devices import Provider, QemuProvider
+from .devices import Provider, QemuProvider, model_provider
 from .report import table, write_report
 from .run import Rig
 
 #: Whose devices there are.
-PROVIDERS = {"qemu": QemuProvider}
+PROVIDERS = {"qemu": QemuProvider, "model": model_provider}
 DEFAULT_KERNELS = ("6.1", "6.12")
 
 
@@ -34,10 +34,11 @@ def guest(
     ] = False,
     rows: Annotated[bool, typer.Option("--list", help="List the rows, boot nothing.")] = False,
 ) -> None:
-    """Boot Debian's own kernels under QEMU with virtio devices that their own drivers drive, and check what they do.
+    """Boot Debian's own kernels under QEMU, whose own drivers drive virtio devices, and check what they do.
 
-    What is needed comes from Debian's archive through this host's apt, into build/guest/cache (or VIRTIO_CACHE). Ends
-    with a table, and the same in build/guest/report.json; the exit code is 1 if anything failed.
+    What is needed comes from Debian's archive through this host's apt, into build/guest/cache (or
+    VIRTIO_CACHE). Ends with a table, and the same in build/guest/report.json; the exit code is 1 if
+    anything failed.
     """
     console = Console(highlight=False, soft_wrap=True)
 

@@ -1,10 +1,11 @@
 """What a guest is made of, from Debian's archive: QEMU, kernels, busybox, the tools of ext4.
 
-Everything is fetched by the host's own apt, in a root of its own, so that mirrors, proxies and credentials are
-those of the host, and apt checks signatures and sums; then it is unpacked into a private prefix, whose programs
-run through the prefix's own dynamic loader. The host's packages and apt's state are not touched.
+Everything is fetched by the host's own apt, in a root of its own, so that mirrors, proxies and credentials
+are those of the host, and apt checks signatures and sums; then it is unpacked into a private prefix, whose
+programs run through the prefix's own dynamic loader. The host's packages and apt's state are not touched.
 
-What was brought is described in ``artifacts.json``, written last: as long as that stands, no network is needed.
+What was brought is described in ``artifacts.json``, written last: as long as that stands, no network is
+needed.
 """
 
 import contextlib
@@ -32,8 +33,8 @@ __all__ = [
     "cache_root",
 ]
 
-#: Kernels by the name they are asked for: the release of Debian whose cloud kernel is meant. A release keeps its
-#: series; which version of it there is today, is recorded.
+#: Kernels by the name they are asked for: the release of Debian whose cloud kernel is meant. A release
+#: keeps its series; which version of it there is today, is recorded.
 KERNELS = {"6.1": "bookworm", "6.12": "trixie", "newest": "trixie-backports"}
 
 #: The version of QEMU this was written with, then its series, then whatever the backports hold.

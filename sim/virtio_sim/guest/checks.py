@@ -1,8 +1,8 @@
 """The table: which devices are booted how, and what is asked of each.
 
-A :class:`Row` is one boot. Its checks are run in order; each is a script of ``scripts/`` and a judge of what that
-said, so what decides is computed here, from what the row asked for, and not in the guest. A further device, ring or
-driver is a further row.
+A :class:`Row` is one boot. Its checks are run in order; each is a script of ``scripts/`` and a judge of
+what that said, so what decides is computed here, from what the row asked for, and not in the guest. A
+further device, ring or driver is a further row.
 """
 
 import hashlib
@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from virtio_spec.virtio import DeviceType
+from virtio_spec.virtio import DeviceStatus, DeviceType, Feature
+from virtio_spec.virtio_pci import MODERN_DEVICE_ID_BASE, TRANSITIONAL_DEVICE_IDS, VENDOR_ID
 
 from . import fips
 from .console import Answer
@@ -24,8 +25,6 @@ __all__ = ["ROWS", "Check", "CheckFailed", "Context", "Figures", "Row"]
 Figures = dict[str, float]
 
 KIB, MIB = 1 << 10, 1 << 20
-VENDOR = 0x1AF4
-VERSION_1, RING_PACKED = 32, 34
 #: Blocks for the tests of FIPS 140-2, and how many of them a good source may fail now and then.
 ENTROPY_BLOCKS, ENTROPY_FAILURES = 4, 1
 DISK_BYTES = 16 * MIB
@@ -41,8 +40,8 @@ class CheckFailed(Exception):
 class Row:
     """One boot: the device, which of the kernel's drivers takes it, how it interrupts, and the checks.
 
-    ``driver`` is ``"modern"`` or ``"legacy"``, ``interrupts`` is ``"msix"`` or ``"intx"``; with ``root`` the guest's
-    root file system is on the device.
+    ``driver`` is ``"modern"`` or ``"legacy"``, ``interrupts`` is ``"msix"`` or ``"intx"``; with ``root`` the
+    guest's root file system is on the device.
     """
 
     device: Device
@@ -52,10 +51,15 @@ class Row:
     root: bool = False
 
     @property
+    def forced(self) -> bool:
+        """Whether the kernel has to be told to take its legacy driver."""
+        return self.driver == "legacy" and self.device.interface != "legacy"
+
+    @property
     def name(self) -> str:
         """For reports and for choosing rows."""
         words = [str(self.device)]
-        words += ["legacy driver"] if self.driver == "legacy" else []
+        words += ["forced legacy"] if self.forced else []
         words += ["intx"] if self.interrupts == "intx" else []
         words += ["root"] if self.root else []
         return " ".join(words)
@@ -63,7 +67,7 @@ class Row:
     @property
     def append(self) -> str:
         """The kernel's command line."""
-        words = ["virtio_pci.force_legacy=1"] if self.driver == "legacy" else []
+        words = ["virtio_pci.force_legacy=1"] if self.forced else []
         words += ["pci=nomsi"] if self.interrupts == "intx" else []
         words += ["guest.root=1"] if self.root else []
         return " ".join(words)
@@ -118,19 +122,26 @@ def identity(context: Context, answer: Answer) -> Figures:
     """The function is what the row asked for, and the kernel drives it the way the row asked for."""
     row, facts = context.row, answer.facts
     kind = {"rng": DeviceType.ENTROPY, "blk": DeviceType.BLOCK}[row.device.kind]
-    transitional = {DeviceType.ENTROPY: 0x1005, DeviceType.BLOCK: 0x1001}[kind]
     modern = row.device.interface == "modern"
-    _expect("the vendor", int(facts["vendor"], 16), VENDOR)
-    _expect("the device", int(facts["device"], 16), 0x1040 + kind if modern else transitional)
+    _expect("the vendor", int(facts["vendor"], 16), VENDOR_ID)
+    number = MODERN_DEVICE_ID_BASE + kind if modern else TRANSITIONAL_DEVICE_IDS[kind]
+    _expect("the device", int(facts["device"], 16), number)
     if not modern:
         _expect("the subsystem device", int(facts["subsystem_device"], 16), int(kind))
     _expect("the function's driver", facts["pci_driver"], "virtio-pci")
     _expect("the device's driver", facts["virtio_driver"], f"virtio_{row.device.kind}")
-    _expect("VIRTIO_F_VERSION_1", facts["features"][VERSION_1], "1" if row.driver == "modern" else "0")
     _expect(
-        "VIRTIO_F_RING_PACKED", facts["features"][RING_PACKED], "1" if row.device.ring == "packed" else "0"
+        "VIRTIO_F_VERSION_1", facts["features"][Feature.VERSION_1], "1" if row.driver == "modern" else "0"
     )
-    _expect("the status", int(facts["status"], 16), 0xF if row.driver == "modern" else 0x7)
+    _expect(
+        "VIRTIO_F_RING_PACKED",
+        facts["features"][Feature.RING_PACKED],
+        "1" if row.device.ring == "packed" else "0",
+    )
+    status = DeviceStatus.ACKNOWLEDGE | DeviceStatus.DRIVER | DeviceStatus.DRIVER_OK
+    if row.driver == "modern":
+        status |= DeviceStatus.FEATURES_OK
+    _expect("the status", int(facts["status"], 16), int(status))
     by_message = "MSI" in facts["interrupts"]
     if by_message != (row.interrupts == "msix") or (not by_message and "IO-APIC" not in facts["interrupts"]):
         raise CheckFailed(f"the kernel does not use {row.interrupts}: {facts['interrupts']}")
@@ -297,6 +308,7 @@ ROWS = (
     Row(Device("rng", "transitional"), RNG),
     Row(Device("rng", "transitional"), RNG, driver="legacy"),
     Row(Device("rng", "transitional"), RNG, driver="legacy", interrupts="intx"),
+    Row(Device("rng", "legacy"), RNG, driver="legacy"),
     Row(Device("blk"), BLK),
     Row(Device("blk"), BLK, interrupts="intx"),
     Row(Device("blk", "transitional"), BLK, driver="legacy"),
@@ -306,4 +318,5 @@ ROWS = (
     Row(Device("blk", "transitional"), ROOT, root=True),
     Row(Device("blk", "transitional"), ROOT, driver="legacy", root=True),
     Row(Device("blk", "transitional"), ROOT, driver="legacy", interrupts="intx", root=True),
+    Row(Device("blk", "legacy"), ROOT, driver="legacy", root=True),
 )

@@ -1,19 +1,42 @@
 """Devices under test, and who provides them.
 
-A row of the table names a :class:`Device`; a :class:`Provider` puts one behind a root port of the guest. QEMU's
-own devices are :class:`QemuProvider`; an endpoint behind a vfio-user socket is another provider.
+A row of the table names a :class:`Device`; a :class:`Provider` puts one behind a root port of the guest.
+QEMU's own devices are :class:`QemuProvider`; an endpoint behind a vfio-user socket is another provider.
 """
 
-from collections.abc import Sequence
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-__all__ = ["Device", "Provider", "QemuProvider"]
+__all__ = [
+    "Device",
+    "DeviceError",
+    "Provider",
+    "QemuProvider",
+    "ServedProvider",
+    "model_provider",
+    "vfio_user",
+]
 
 KINDS = ("rng", "blk")
-INTERFACES = ("modern", "transitional")
+INTERFACES = ("modern", "transitional", "legacy")
 RINGS = ("split", "packed")
+
+#: Seconds that a server has until its socket is there, and until it has ended.
+START, STOP = 300.0, 30.0
+#: Milliseconds that QEMU waits for an answer; simulated devices are slow.
+MESSAGE_TIMEOUT = 60_000
+
+
+class DeviceError(Exception):
+    """A device did not come up or did not end well; the message holds what its server said last."""
 
 
 @dataclass(frozen=True)
@@ -92,9 +115,11 @@ class QemuProvider:
         """The device and its backend."""
         if self._device is None:
             raise RuntimeError("no device was started")
-        legacy = "off" if self._device.interface == "transitional" else "on"
+        without_legacy = "on" if self._device.interface == "modern" else "off"
+        without_modern = "on" if self._device.interface == "legacy" else "off"
         packed = "on" if self._device.ring == "packed" else "off"
-        options = f"bus={bus},disable-legacy={legacy},disable-modern=off,packed={packed}"
+        interface = f"disable-legacy={without_legacy},disable-modern={without_modern}"
+        options = f"bus={bus},{interface},packed={packed}"
         if self._device.kind == "rng":
             backend = ["-object", "rng-builtin,id=noise"]
             return [*backend, "-device", f"virtio-rng-pci,rng=noise,{options}"]
@@ -105,3 +130,110 @@ class QemuProvider:
     def stop(self) -> None:
         """Nothing runs outside of QEMU."""
         self._device = self._image = None
+
+
+def vfio_user(bus: str, socket: Path) -> list[str]:
+    """QEMU's arguments for the device behind a vfio-user socket."""
+    device = {
+        "driver": "vfio-user-pci",
+        "bus": bus,
+        "socket": {"type": "unix", "path": str(socket)},
+        "x-msg-timeout": MESSAGE_TIMEOUT,
+    }
+    return ["-device", json.dumps(device)]
+
+
+class ServedProvider:
+    """Devices behind a vfio-user socket, each served by a process that is started for it.
+
+    Parameters
+    ----------
+    name
+        For the report.
+    command
+        How to serve a device with an image (or none) at a socket; it ends with status 0 on SIGTERM, and
+        what was flushed is in the image then.
+    devices
+        What there is.
+    """
+
+    arguments: Sequence[str] = ()
+
+    def __init__(
+        self,
+        name: str,
+        command: Callable[[Device, Path | None, Path], Sequence[str]],
+        devices: Sequence[Device],
+    ):
+        self.name = name
+        self._command, self._devices = command, tuple(devices)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log: Any = None
+        self._sockets: Path | None = None
+
+    def offers(self, device: Device) -> bool:
+        """Whether it is among those named."""
+        return device in self._devices
+
+    def start(self, device: Device, *, image: Path | None, directory: Path) -> None:
+        """Start the server and wait for its socket, whose path has to be short."""
+        self._sockets = Path(tempfile.mkdtemp(prefix="guest-"))
+        self._log = (directory / "device.log").open("w+")
+        command = list(self._command(device, image, self._socket))
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT
+        )
+        until = time.monotonic() + START
+        while not self._socket.is_socket():
+            if self._process.poll() is not None:
+                raise DeviceError(f"the device's server did not start: {self._last_word()}")
+            if time.monotonic() > until:
+                raise DeviceError(f"the device's server has no socket after {START:.0f} s")
+            time.sleep(0.05)
+
+    def qemu_arguments(self, bus: str) -> list[str]:
+        """The client of the socket."""
+        return vfio_user(bus, self._socket)
+
+    def stop(self) -> None:
+        """Ask the server to end, and see that it does."""
+        if self._process is None:
+            return
+        process, self._process = self._process, None
+        try:
+            early = process.poll() is not None
+            process.terminate()
+            try:
+                status = process.wait(STOP)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                raise DeviceError(f"the device's server did not end in {STOP:.0f} s") from None
+            if early or status:
+                raise DeviceError(f"the device's server ended with {status}: {self._last_word()}")
+        finally:
+            self._log.close()
+            shutil.rmtree(self._socket.parent, ignore_errors=True)
+
+    @property
+    def _socket(self) -> Path:
+        if self._sockets is None:
+            raise RuntimeError("no device was started")
+        return self._sockets / "device"
+
+    def _last_word(self) -> str:
+        self._log.flush()
+        said = Path(self._log.name).read_text(errors="replace").strip().splitlines()
+        return said[-1] if said else "it said nothing"
+
+
+def model_provider() -> ServedProvider:
+    """The reference model behind the vfio-user server: the way to the guest without a simulator."""
+
+    def command(device: Device, image: Path | None, socket: Path) -> list[str]:
+        module = ["-m", "virtio_sim.guest.model", device.kind, device.interface, str(socket)]
+        return [sys.executable, *module, *([str(image)] if image is not None else [])]
+
+    kinds, interfaces = ("rng", "blk"), ("modern", "transitional")
+    devices = [Device(kind, interface) for kind in kinds for interface in interfaces]
+    return ServedProvider("model", command, devices)

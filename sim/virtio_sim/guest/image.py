@@ -113,7 +113,10 @@ class RootImage:
         self._run("e2fsck", "-f", "-n", str(self.path))
 
     def read(self, directory: Path) -> dict[str, bytes]:
-        """All files below ``/files`` and ``/work`` as they stand in the image; ``directory`` is for scratch."""
+        """All files below ``/files`` and ``/work`` as they stand in the image.
+
+        ``directory`` is for scratch, and removed.
+        """
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
         commands = directory / "commands"

@@ -25,7 +25,8 @@ MEMORY = "256M"
 #: What a kernel prints when something is wrong that it can tell.
 ALARMS = re.compile(
     r"BUG:|WARNING:|Oops|Kernel panic|Call Trace|blocked for more than|rcu: INFO|I/O error|EXT4-fs error"
-    r"|irq \d+: nobody cared|probe of \S+ failed|Unable to mount|virtio\S* (?!.*\bok\b).*\b(error|failed)\b"
+    r"|EXT4-fs warning|nobody cared|probe with driver \S+ failed|probe of \S+ failed|Unable to mount|insmod"
+    r"|virtio\S*: .*(error|failed)"
 )
 #: How long QEMU may take to end once it was asked to, in seconds.
 END = 10.0
@@ -179,9 +180,11 @@ class Guest:
 
     def last_words(self) -> str:
         """Last lines of QEMU and of the kernel, for a message."""
-        told = [line for line in (self.directory / "qemu.log").read_text().splitlines() if line.strip()]
-        kernel = [line.strip() for line in self.kernel_log.splitlines() if line.strip()]
-        return f"QEMU's last words: {told[-1] if told else 'none'}; the kernel's: {kernel[-1] if kernel else 'none'}"
+        logs = ((self.directory / "qemu.log").read_text(errors="replace"), self.kernel_log)
+        last = [
+            next((line.strip() for line in log.splitlines()[::-1] if line.strip()), "none") for log in logs
+        ]
+        return f"QEMU's last words: {last[0]}; the kernel's: {last[1]}"
 
     def _close(self) -> None:
         for file in self._files:

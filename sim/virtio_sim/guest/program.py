@@ -15,7 +15,7 @@ FLAGS = ("-O2", "-static", "-s")
 
 
 def load_program(directory: Path) -> bytes:
-    """``load`` as a static executable; built with the host's C compiler unless ``directory`` has it already."""
+    """``load`` as a static executable, made by the host's C compiler unless ``directory`` has it already."""
     compiler = os.environ.get("CC") or next(
         (name for name in ("cc", "gcc", "clang") if shutil.which(name)), None
     )

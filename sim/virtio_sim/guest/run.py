@@ -1,7 +1,7 @@
 """Boot every row of the table and ask its questions.
 
-One row is one boot. A check that fails does not stop the row; a guest that is lost does, and the checks that were not
-reached have failed.
+One row is one boot. A check that fails does not stop the row; a guest that is lost does, and the checks
+that were not reached have failed.
 """
 
 import re
@@ -13,7 +13,7 @@ from pathlib import Path
 from .artifacts import Artifacts, Kernel
 from .checks import DISK_BYTES, ROWS, Check, CheckFailed, Context, Figures, Row
 from .console import ConsoleError
-from .devices import Provider
+from .devices import DeviceError, Provider
 from .image import RootImage, data_image, initramfs
 from .machine import ROOT_PORT, Guest, GuestError, complaints
 from .program import load_program
@@ -69,12 +69,12 @@ class Rig:
         context = self._context(row, directory)
         collected = _Collected(self, kernel, row)
         try:
-            self.provider.start(row.device, image=context.image, directory=directory)
             try:
+                self.provider.start(row.device, image=context.image, directory=directory)
                 self._inside(kernel, row, context, collected)
             finally:
                 self.provider.stop()
-        except (GuestError, ConsoleError, OSError) as error:
+        except (DeviceError, GuestError, ConsoleError, OSError) as error:
             collected.lost(str(error))
         for check in row.checks:
             if not check.script:
