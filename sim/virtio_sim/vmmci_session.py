@@ -42,7 +42,8 @@ class Session:
     """
 
     def __init__(self, bench: Bench, tell: Callable[..., None]):
-        self.bench, self.tell = bench, tell
+        assert bench.vmmci is not None, "the bench has no vmmci"
+        self.bench, self.tell, self.vmmci = bench, tell, bench.vmmci
         self.readers: dict[str, VirtioVmmci] = {}
         bench.host.clocks.append(bench.clock)
         self._set_guest_clock(self._host_clock() + OFFSET)
@@ -114,7 +115,7 @@ class Session:
         self.tell(drift=row)
 
     async def _raise(self, command: VmmciCommand) -> None:
-        answer = await self.bench.vmmci.request(command)
+        answer = await self.vmmci.request(command)
         assert answer == VmmciAnswer.RAISED, f"{command.name} was answered with {answer.name}"
         await self.bench.host.until(self.bench.host.intx, timeout_ns=INTX_NS)
         self.tell(say=f"host: {command.name}; INTA is asserted")
@@ -125,7 +126,7 @@ class Session:
         self.tell(say=f"guest: acknowledges {command.name}")
 
     async def _expect(self, event: VmmciEvent, command: VmmciCommand) -> None:
-        events = self.bench.vmmci.events
+        events = self.vmmci.events
         await self.bench.host.sleep(100)
         assert events and events[-1] == (event, command), f"the host was told {events[-1:]}"
 
@@ -155,7 +156,7 @@ class Session:
         self.tell(say="guest: reads the command, which deasserts INTA")
         await self._acknowledge(VmmciCommand.REBOOT)
         await self._guest.device.reset()
-        refused = await self.bench.vmmci.request(VmmciCommand.SHUTDOWN)
+        refused = await self.vmmci.request(VmmciCommand.SHUTDOWN)
         assert refused == VmmciAnswer.NOT_RUNNING, f"SHUTDOWN while it reboots: {refused.name}"
         self.tell(say="guest: goes down; host: SHUTDOWN now is refused, no driver is there")
         await self._guest.device.start()
