@@ -21,6 +21,7 @@ HABITS = ("natural", "bytes")
 HEADER_BYTES = wire.size(LegacyHeader)
 VECTORS_BYTES = wire.size(LegacyVectors)
 PAGE_BITS = 32  # of ``queue_address``
+MOST_QUEUES = 1024  # where a driver stops counting
 
 
 class Legacy(Transport):
@@ -108,11 +109,11 @@ class Legacy(Transport):
     # -- queues ------------------------------------------------------------------------------------
 
     async def num_queues(self) -> int:
-        """How many queues there are: those before the first one without a size."""
-        number = 0
-        while await self.queue_size(number):
-            number += 1
-        return number
+        """How many queues there are: those before the first one without a size; :class:`DriverError`."""
+        for number in range(MOST_QUEUES):
+            if not await self.queue_size(number):
+                return number
+        raise DriverError(f"there are more than {MOST_QUEUES - 1} queues, or none can be selected")
 
     async def select(self, queue: int) -> None:
         """Select the queue that the queue fields are about."""
