@@ -1,4 +1,4 @@
-"""Every case of the test list on the gateware, below a root complex: a simulator run per design and driver."""
+"""Every case of the test list on the gateware, below a root complex: a run per design, driver and stalls."""
 
 from dataclasses import replace
 

@@ -131,6 +131,7 @@ async def both_interfaces_can_reset_the_device_and_see_its_state(bench: Bench) -
 async def the_first_write_after_a_reset_chooses_the_interface(bench: Bench) -> None:
     """A selector or a kick counts as well; a status of 0 does not."""
     old, new = await both(bench)
+    await new.transport.notify(0)  # the first one selects a queue to find out where to write to
     first = {
         "a selector": (modern(new).set_common, ("queue_select", 0)),
         "a kick": (new.transport.notify, (0,)),
