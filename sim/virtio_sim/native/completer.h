@@ -109,7 +109,7 @@ private:
     }
 
     static Packet header(const Packet &request, uint32_t status, uint32_t dwords, uint32_t count, uint32_t lower) {
-        uint32_t common = request[0] & 0x00703000;  // traffic class, attributes
+        uint32_t common = request[0] & 0x00743000;  // traffic class, attributes
         return {(dwords ? 0x4a000000 : 0x0a000000) | common | (dwords & 0x3ff),
                 status << 13 | (count & 0xfff), (request[1] & 0xffffff00) | (lower & 0x7f)};
     }
