@@ -41,7 +41,8 @@ class Row:
     """One boot: the device, which of the kernel's drivers takes it, how it interrupts, and the checks.
 
     ``driver`` is ``"modern"`` or ``"legacy"``, ``interrupts`` is ``"msix"`` or ``"intx"``; with ``root`` the
-    guest's root file system is on the device.
+    guest's root file system is on the device. ``end`` says how the guest ends: ``"off"``, ``"killed"`` with
+    QEMU, or in a ``"panic"``.
     """
 
     device: Device
@@ -49,6 +50,7 @@ class Row:
     driver: str = "modern"
     interrupts: str = "msix"
     root: bool = False
+    end: str = "off"
 
     @property
     def forced(self) -> bool:
@@ -62,6 +64,7 @@ class Row:
         words += ["forced legacy"] if self.forced else []
         words += ["intx"] if self.interrupts == "intx" else []
         words += ["root"] if self.root else []
+        words += [self.end] if self.end != "off" else []
         return " ".join(words)
 
     @property
@@ -233,6 +236,16 @@ def file_system(context: Context) -> Figures:
     return {}
 
 
+def journal(context: Context) -> Figures:
+    """The journal puts the file system in order, and nothing else has to."""
+    assert context.root is not None
+    try:
+        context.root.recover()
+    except ImageError as error:
+        raise CheckFailed(str(error)) from None
+    return {}
+
+
 def expected_files(made: dict[str, bytes]) -> dict[str, bytes]:
     """What ``writefiles.sh`` leaves behind, computed from what it started with."""
     patched = bytearray(made["files/0262144.bin"])
@@ -257,6 +270,7 @@ def files_outside(context: Context) -> Figures:
         found = context.root.read(context.directory / "files")
     except ImageError as error:
         raise CheckFailed(str(error)) from None
+    found = {name: content for name, content in found.items() if not name.startswith("work/busy/")}
     expected = expected_files(context.root.files)
     wrong = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
     if wrong:
@@ -299,6 +313,14 @@ ROOT = (
     Check("e2fsck outside", outside=file_system),
     Check("files outside", outside=files_outside),
 )
+#: What was synced before the end is there afterwards, whatever was under way.
+CRASH = (
+    IDENTITY,
+    Check("write, sync, remount", "writefiles"),
+    Check("writers at work", "busy"),
+    Check("journal outside", outside=journal),
+    Check("files outside", outside=files_outside),
+)
 
 #: All boots.
 ROWS = (
@@ -319,4 +341,6 @@ ROWS = (
     Row(Device("blk", "transitional"), ROOT, driver="legacy", root=True),
     Row(Device("blk", "transitional"), ROOT, driver="legacy", interrupts="intx", root=True),
     Row(Device("blk", "legacy"), ROOT, driver="legacy", root=True),
+    Row(Device("blk"), CRASH, root=True, end="killed"),
+    Row(Device("blk"), CRASH, root=True, end="panic"),
 )

@@ -56,6 +56,10 @@ class Console:
     ----------
     port : the connected socket behind the guest's serial port.
     listen : called with every line, for a log.
+
+    Attributes
+    ----------
+    gone : whether the guest has closed its end.
     """
 
     def __init__(self, port: socket.socket, *, listen: Callable[[str], None] = lambda line: None):
@@ -63,6 +67,7 @@ class Console:
         self._buffer = b""
         self._number = 0
         self._last = "nothing"
+        self.gone = False
 
     def up(self, deadline: float) -> dict[str, str]:
         """Wait for the agent, ``deadline`` seconds at most; what it says about the guest."""
@@ -125,6 +130,7 @@ class Console:
             except ConnectionResetError:
                 received = b""
             if not received:
+                self.gone = True
                 raise ConsoleError(
                     f"the guest was gone, waiting for {what}; the last that was heard is {self._last}"
                 )

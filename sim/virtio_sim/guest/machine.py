@@ -155,18 +155,40 @@ class Guest:
         self._say(f"up after {took:.1f} s: {' '.join(facts.values())}")
         return facts, took
 
+    def kill(self) -> None:
+        """End QEMU as a crash would, whatever it is doing."""
+        assert self._process is not None
+        if self._process.poll() is not None:
+            raise GuestError(f"QEMU had ended before it was killed; {self.last_words()}")
+        self._process.kill()
+        self._process.wait()
+
+    def panic(self) -> None:
+        """Let the guest's kernel die, and wait for QEMU's end."""
+        try:
+            self.console.run("panic", deadline=4 * END)
+        except ConsoleError as error:
+            if not self.console.gone:
+                raise GuestError(f"the guest does not die: {error}") from None
+        self._ended("after the guest's kernel died")
+        if "Kernel panic" not in self.kernel_log:
+            raise GuestError(f"the guest went without a panic; {self.last_words()}")
+
     def off(self) -> None:
         """Have the guest switch itself off, and wait for QEMU's end."""
-        assert self._process is not None
         try:
             self.console.run("off", deadline=4 * END)
         except ConsoleError as error:
-            if "gone" not in str(error):
+            if not self.console.gone:
                 raise GuestError(f"the guest does not switch itself off: {error}") from None
+        self._ended("after the guest was switched off")
+
+    def _ended(self, when: str) -> None:
+        assert self._process is not None
         try:
             status = self._process.wait(END)
         except subprocess.TimeoutExpired:
-            raise GuestError(f"QEMU still runs {END:.0f} s after the guest was switched off") from None
+            raise GuestError(f"QEMU still runs {END:.0f} s {when}") from None
         if status:
             raise GuestError(f"QEMU ended with {status}; {self.last_words()}")
 

@@ -114,7 +114,13 @@ class Rig:
             for check in row.checks:
                 if check.script:
                     collected.add(check.name, lambda check=check: self._ask(guest, check, context))
-            collected.add("switch off", lambda: self._off(guest, noise))
+            match row.end:
+                case "killed":
+                    collected.add("QEMU killed", lambda: self._ended(guest, guest.kill, noise))
+                case "panic":
+                    collected.add("panic", lambda: self._ended(guest, guest.panic, [*noise, "."]))
+                case _:
+                    collected.add("switch off", lambda: self._ended(guest, guest.off, noise))
 
     def _up(self, guest: Guest, row: Row) -> Figures:
         facts, seconds = guest.up(BOOT_DEADLINE)
@@ -134,8 +140,8 @@ class Rig:
             raise CheckFailed(f"{check.script}.sh did not tell {missing}") from None
 
     @staticmethod
-    def _off(guest: Guest, noise: Sequence[str]) -> Figures:
-        guest.off()
+    def _ended(guest: Guest, end: Callable[[], None], noise: Sequence[str]) -> Figures:
+        end()
         wrong = [
             line for line in complaints(guest.kernel_log) if not any(re.search(part, line) for part in noise)
         ]
