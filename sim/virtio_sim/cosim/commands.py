@@ -178,8 +178,6 @@ class Commands:
         if payload:
             raise Refused(errno.EINVAL, f"it has {len(payload)} bytes of data")
         self._function.reset()
-        if self._interrupts.table is not None:
-            self._interrupts.table.forget_all()
         return b""
 
 

@@ -31,14 +31,12 @@ class Function(Protocol):
     """A PCI function without a client; :class:`FunctionFault` from any method.
 
     Nothing happens in it but inside of these methods, which are called from one thread.
-
-    Attributes
-    ----------
-    regions
-        What there is of BARs 0 to 5, and configuration space as :data:`CONFIG_REGION`.
     """
 
-    regions: Mapping[int, Region]
+    @property
+    def regions(self) -> Mapping[int, Region]:
+        """What there is of BARs 0 to 5, and configuration space as :data:`CONFIG_REGION`."""
+        ...
 
     def config_read(self, offset: int, size: int) -> int:
         """Read 1, 2 or 4 bytes of configuration space, naturally aligned; retries while told to."""

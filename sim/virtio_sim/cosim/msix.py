@@ -32,8 +32,6 @@ __all__ = ["MESSAGES", "DeviceTable", "Table", "hide_capabilities"]
 MESSAGES = 0xFFFF_FFFF_FEE0_0000
 
 ENTRY = wire.size(pci.MsixEntry)
-PM_CONTROL, PCIE_CONTROL = 4, 8  # offsets of the registers in their capabilities that may reset the function
-FLR_BYTES = 2
 
 
 class Table(enum.StrEnum):
@@ -85,13 +83,8 @@ class DeviceTable:
         self._written: dict[int, bool] = {}
         capabilities = find_capabilities(function)
         self._control = capabilities.get(Capability.MSIX, 0)
-        # After a write to one of these bytes the table may be another, or elsewhere.
+        # A write to one of these may bring the table into use, anew after a reset, or into reach.
         self._touchy = {ConfigOffset.COMMAND, *range(ConfigOffset.BAR0, ConfigOffset.CARDBUS_CIS)}
-        if Capability.POWER_MANAGEMENT in capabilities:
-            self._touchy.add(capabilities[Capability.POWER_MANAGEMENT] + PM_CONTROL)
-        if Capability.PCI_EXPRESS in capabilities:
-            control = capabilities[Capability.PCI_EXPRESS] + PCIE_CONTROL
-            self._touchy.update(range(control, control + FLR_BYTES))
         if self._control:
             self._touchy.update((self._control + 2, self._control + 3))
             self.vectors = (function.config_read(self._control + 2, 2) & 0x7FF) + 1
@@ -109,10 +102,6 @@ class DeviceTable:
             return False
         self._written.clear()
         return True
-
-    def forget_all(self) -> None:
-        """The device has been reset."""
-        self._written.clear()
 
     def fill_in(self, live: Container[int]) -> None:
         """Bring the table up to date, if it is in use and can be reached: vectors not ``live`` are masked."""

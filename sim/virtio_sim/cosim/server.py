@@ -105,9 +105,7 @@ class Server:
         while not self._stopped:
             busy = self._work()
             for key, _ in self._selector.select(0 if busy else self._timeout()):
-                # What was handled before in this round may have closed this one.
-                if self._selector.get_map().get(key.fd) is key:
-                    key.data()
+                key.data()
             self._look_at_deadlines()
 
     # -- the loop's parts --------------------------------------------------------------------------

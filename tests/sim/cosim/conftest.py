@@ -16,7 +16,7 @@ class Recorded(ModelFunction):
 
     def __init__(self, **options):
         self.entropy = EntropySource(1)
-        self.calls = []
+        self.calls, self.buffers = [], []
         super().__init__(lambda dma: ReferenceDevice(Rng(self.entropy), dma, **options))
 
     def reset(self):
@@ -25,6 +25,7 @@ class Recorded(ModelFunction):
 
     def map(self, address, buffer, flags):
         self.calls.append(("map", address, len(buffer), flags))
+        self.buffers.append(buffer)
         super().map(address, buffer, flags)
 
     def unmap(self, address, size):

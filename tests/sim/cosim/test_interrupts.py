@@ -9,6 +9,8 @@ import pytest
 from helpers.vfio_user_client import Failed
 from helpers.vfio_user_guest import CONFIG, DATA
 
+from .conftest import Recorded
+
 NONE, BOOL, EVENTFD = 1, 2, 4
 MASK, UNMASK, TRIGGER = 8, 16, 32
 INTX, MSIX = 0, 2
@@ -94,6 +96,81 @@ def test_a_masked_vector_is_sent_when_it_is_unmasked(attached, kind, data):
         assert signalled(queue) == 1
 
 
+def test_a_new_eventfd_is_not_masked(attached):
+    with attached() as (_, client, guest), eventfd() as first, eventfd() as second:
+        guest.enable_msix()
+        client.set_irqs(MSIX, EVENTFD | TRIGGER, 0, 1, fds=(first,))
+        client.set_irqs(MSIX, NONE | MASK, 0, 1)
+        client.set_irqs(MSIX, EVENTFD | TRIGGER, 0, 1, fds=(second,))
+        guest.start(vector=0)
+        guest.ask(8)
+        assert signalled(second) == 1 and signalled(first, 0) == 0
+
+
+class Spy(Recorded):
+    """Remembers what was written to the MSI-X table, and may send a message on the way."""
+
+    def __init__(self):
+        self.writes, self.late = [], []
+        super().__init__()
+
+    def bar_write(self, bar, offset, size, value):
+        if bar == 1:
+            self.writes.append((offset, size, value))
+        super().bar_write(bar, offset, size, value)
+
+    def interrupts(self):
+        late = self.late if self.writes and self.writes[-1] == (12, 4, 1) else []
+        self.late = [] if late else self.late
+        return [*super().interrupts(), *late]
+
+
+def test_the_devices_table_is_filled_in_once_and_masked_before_anything_changes(attached):
+    spy = Spy()
+    with attached(spy) as (_, client, guest), eventfd() as queue:
+        guest.enable_msix()
+        spy.writes.clear()
+        client.set_irqs(MSIX, EVENTFD | TRIGGER, 1, 1, fds=(queue,))
+        assert spy.writes == [(28, 4, 0)]
+        client.set_irqs(MSIX, NONE | MASK, 1, 1)
+        client.set_irqs(MSIX, NONE | UNMASK, 1, 1)
+        client.set_irqs(MSIX, NONE | UNMASK, 1, 1)
+        assert spy.writes[1:] == [(28, 4, 1), (28, 4, 0)]
+        spy.writes.clear()
+        guest.enable_msix()
+        assert spy.writes[5:] == [
+            (28, 4, 1),
+            (16, 4, 0xFEE0_0010),
+            (20, 4, 0xFFFF_FFFF),
+            (24, 4, 1),
+            (28, 4, 0),
+        ]
+
+
+def test_the_table_is_left_alone_while_memory_space_is_off(attached):
+    spy = Spy()
+    with attached(spy) as (_, client, guest), eventfd() as queue:
+        client.write(CONFIG, 4, 2, 4)
+        guest.enable_msix()
+        client.set_irqs(MSIX, EVENTFD | TRIGGER, 0, 1, fds=(queue,))
+        assert spy.writes == []
+        client.write(CONFIG, 4, 2, 6)
+        assert len(spy.writes) == 10
+        guest.start(vector=0)
+        guest.ask(8)
+        assert signalled(queue) == 1
+
+
+def test_a_message_that_was_under_way_when_its_eventfd_is_taken_back_arrives(attached):
+    spy = Spy()
+    with attached(spy) as (_, client, guest), eventfd() as queue:
+        guest.enable_msix()
+        client.set_irqs(MSIX, EVENTFD | TRIGGER, 0, 1, fds=(queue,))
+        spy.late = [(0xFFFF_FFFF_FEE0_0000, 0)]
+        client.set_irqs(MSIX, EVENTFD | TRIGGER, 0, 1)
+        assert signalled(queue) == 1
+
+
 def test_interrupts_survive_a_function_level_reset(attached):
     """The device's table is gone with it, and QEMU, whose own is not, says nothing new."""
     with attached() as (_, client, guest), eventfd() as queue:
@@ -123,6 +200,8 @@ def test_all_vectors_are_disabled_at_once(attached):
 
 def test_a_client_may_trigger_an_interrupt_itself(attached):
     with attached() as (_, client, _guest), eventfd() as first, eventfd() as second:
+        client.set_irqs(MSIX, NONE | TRIGGER, 0, 2)  # nowhere to go yet
+        client.set_irqs(INTX, NONE | TRIGGER, 0, 1)
         client.set_irqs(MSIX, EVENTFD | TRIGGER, 0, 2, fds=(first, second))
         client.set_irqs(MSIX, BOOL | TRIGGER, 0, 2, data=b"\0\1")
         assert signalled(second) == 1 and signalled(first, 0) == 0
@@ -219,7 +298,8 @@ def test_an_eventfd_may_unmask_intx(attached):
     """As KVM does at the end of an interrupt."""
     with attached() as (_, client, guest), eventfd() as intx, eventfd() as resample:
         client.set_irqs(INTX, EVENTFD | TRIGGER, 0, 1, fds=(intx,))
-        client.set_irqs(INTX, EVENTFD | UNMASK, 0, 1, fds=(resample,))
+        for _ in range(5):  # each in place of the one before
+            client.set_irqs(INTX, EVENTFD | UNMASK, 0, 1, fds=(resample,))
         guest.start()
         guest.ask(8)
         assert signalled(intx) == 1

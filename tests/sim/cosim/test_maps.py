@@ -34,6 +34,7 @@ def test_a_map_is_unmapped_as_it_was_mapped(connected, memory):
             client.dma_unmap(address, size)
     client.dma_unmap(0x8000, 2 * PAGE)
     assert running.function.calls[-1] == ("unmap", 0x8000, 2 * PAGE)
+    assert running.function.buffers[-1].closed
     with pytest.raises(Failed, match="ENOENT"):
         client.dma_unmap(0x8000, 2 * PAGE)
     assert "0x2000 bytes at 0x8000 are not a map" in running.wait_for("0x2000 bytes")
