@@ -261,16 +261,16 @@ class _Archive:
     def _run(self, tool: str, *arguments: str, cwd: Path | None = None) -> str:
         command = [tool, *self._options(), *arguments]
         environment = {**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
-        process = subprocess.Popen(
-            command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        assert process.stdout is not None
         lines = []
-        for line in process.stdout:
-            lines.append(line.rstrip())
-            if match := re.match(r"Get:\d+ \S+ \S+ (.*)", line):
-                self.say(f"fetching {match[1]}")
-        if process.wait():
+        with subprocess.Popen(
+            command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                lines.append(line.rstrip())
+                if match := re.match(r"Get:\d+ \S+ \S+ (.*)", line):
+                    self.say(f"fetching {match[1]}")
+        if process.returncode:
             errors = [line.removeprefix("E: ") for line in lines if line.startswith("E: ")]
             reason = errors[0] if errors else f"{tool} ended with {process.returncode}"
             raise ArtifactError(
