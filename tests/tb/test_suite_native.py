@@ -1,0 +1,69 @@
+"""Every case of the test list on the gateware in a shared library; on one design, with all kinds of links."""
+
+from functools import cache
+
+import pytest
+from cocotbext.virtio.backends.native import run
+from cocotbext.virtio.suite import cases, run_case
+from helpers.native import BLK, BLK_TRANSITIONAL, RNG, VMMCI, endpoint_library
+from virtio_sim.native.bench import bring_up
+from virtio_sim.native.library import LinkModel
+
+NEW, OPENBSD, LINUX = ("modern", "natural"), ("legacy", "natural"), ("legacy", "bytes")
+#: At 250 MHz and 128 bit: Gen3 x4 with 8 bytes for each packet, and 400 ns to the host's memory and back.
+GEN3_X4 = {"bytes_per_kilocycle": 15_750, "packet_bytes": 8, "latency": 20, "memory_latency": 60}
+#: None so slow that a small request takes longer than the test list waits for one.
+LINKS = {
+    "immediate": LinkModel(seed=1),
+    "stall": LinkModel(stall=500, seed=2),
+    "gen3": LinkModel(**GEN3_X4, seed=3),
+    "jitter": LinkModel(memory_latency=5, jitter=80, seed=4),
+    "in order": LinkModel(latency=10, memory_latency=60, shuffle=False, seed=5),
+    "credits": LinkModel(latency=30, posted_credits=2, seed=6),
+    "boundary 128": LinkModel(boundary=128, memory_latency=50, stall=100, seed=7),
+    "slow": LinkModel(bytes_per_kilocycle=3_000, packet_bytes=20, latency=10, jitter=20, stall=700, seed=8),
+}
+#: What the link has to do with, for those that are only there for it.
+ABOUT_DMA = ("split", "dma", "blk", "malformed")
+
+#: Design, its driver's interface and habit, the link, and the modules of the test list (none: all).
+RUNS = [(BLK, NEW, link, ()) for link in ("immediate", "stall")]
+RUNS += [(BLK, NEW, link, ABOUT_DMA) for link in list(LINKS)[2:]]
+RUNS += [(RNG, NEW, link, ()) for link in ("gen3", "stall")]
+RUNS += [(BLK_TRANSITIONAL, driver, "stall", ()) for driver in (NEW, LINUX)]
+RUNS += [(VMMCI, OPENBSD, "stall", ()), (VMMCI, LINUX, "gen3", ())]
+
+
+def listed():
+    for design, driver, link, modules in RUNS:
+        for entry in cases(
+            design.device,
+            profile=design.profile,
+            backend="native",
+            interface=design.interface,
+            transport=driver[0],
+        ):
+            if not modules or entry.name.partition(".")[0] in modules:
+                name = f"{design.name}-{' '.join(driver)}-{link}-{entry.name}"
+                yield pytest.param(design, driver, link, entry, id=name)
+
+
+@cache
+def bench_of(design, driver, link):
+    """One for all cases of a run, which follow each other as on a device that is never switched off."""
+    transport, habit = driver
+    library = endpoint_library(design)
+    return run(bring_up(library, design, link=LINKS[link], seed=1, transport=transport, habit=habit))
+
+
+@pytest.mark.parametrize(("design", "driver", "link", "entry"), list(listed()))
+def test_the_gateware_passes(design, driver, link, entry):
+    bench, host = bench_of(design, driver, link)
+    seen = len(host.checker.findings)
+    try:
+        run(run_case(entry, bench))
+    except Exception as error:
+        error.add_note("\n".join(host.trace.lines()))
+        raise
+    host.checker.finish()
+    assert host.checker.findings[seen:] == []
