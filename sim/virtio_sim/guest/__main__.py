@@ -8,12 +8,12 @@ from rich.console import Console
 from ..build import build_root
 from .artifacts import KERNELS, ArtifactError, artifacts
 from .checks import ROWS
-from .devices import Provider, QemuProvider, model_provider
+from .devices import Provider, QemuProvider, model_provider, rtl_provider
 from .report import table, write_report
 from .run import Rig
 
 #: Whose devices there are.
-PROVIDERS = {"qemu": QemuProvider, "model": model_provider}
+PROVIDERS = {"qemu": QemuProvider, "rtl": rtl_provider, "model": model_provider}
 DEFAULT_KERNELS = ("6.1", "6.12")
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "QemuProvider",
     "ServedProvider",
     "model_provider",
+    "rtl_provider",
     "vfio_user",
 ]
 
@@ -237,3 +238,15 @@ def model_provider() -> ServedProvider:
     kinds, interfaces = ("rng", "blk"), ("modern", "transitional")
     devices = [Device(kind, interface) for kind in kinds for interface in interfaces]
     return ServedProvider("model", command, devices)
+
+
+def rtl_provider() -> ServedProvider:
+    """The endpoint itself, compiled and served by ``virtio-endpoint cosim`` as it is for users."""
+
+    def command(device: Device, image: Path | None, socket: Path) -> list[str]:
+        words = ["cosim", "--device", device.kind, "--interface", device.interface, "--socket", str(socket)]
+        words += ["--image", str(image)] if image is not None else []
+        return [sys.executable, "-m", "virtio_sim.cli", *words]
+
+    devices = [Device(kind, interface) for kind in ("rng", "blk") for interface in INTERFACES]
+    return ServedProvider("rtl", command, devices)
