@@ -11,8 +11,11 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from .build import BuildError, build_root, lint
 from .config import DEVICES, INTERFACES, WIDTHS, ConfigError, Configuration, check_image, check_seed
+from .cosim.listener import SocketInUse
+from .cosim.serve import serve
 from .hdl import generate
 from .job import Job
+from .native.library import LinkModel
 from .report import TestResult, table, write_report
 from .transcript import transcript
 
@@ -174,6 +177,55 @@ def hdl(
         raise typer.Exit(1)
 
 
+@app.command()
+def cosim(
+    device: Annotated[
+        str, typer.Option("--device", "-d", help="[bold]rng[/], [bold]blk[/] or [bold]vmmci[/].")
+    ],
+    socket: Annotated[
+        Path | None, typer.Option(help="Where the socket is to stand; by default in build/cosim.")
+    ] = None,
+    image: Annotated[
+        Path | None, typer.Option(help="Disk of blk: a raw image, which the guest writes in place.")
+    ] = None,
+    read_only: Annotated[bool, typer.Option("--read-only", help="Only read the image.")] = False,
+    width: Width = 128,
+    interface: RegisterInterface = "",
+    queue_size: QueueSize = 128,
+    tags: Tags = 32,
+    queues: Queues = 1,
+    seed: Annotated[int, typer.Option("--seed", "-s", help="For everything random on the link.")] = 1,
+    waves: Annotated[bool, typer.Option("--waves", help="Record all signals into a VCD file.")] = False,
+) -> None:
+    """Put the gateware into a virtual machine: serve it at a vfio-user socket until Ctrl-C.
+
+    Prints the QEMU command line (QEMU 10.1 or newer) that attaches it to a guest of yours. One guest at a
+    time; when it goes away, the device is reset and waits for the next.
+    """
+    configuration = Configuration(
+        device,
+        width,
+        interface=interface,
+        queue_size=queue_size,
+        tags=tags,
+        queues=queues,
+        read_only=read_only,
+    )
+    if image is not None:
+        check_image(image)
+    check_seed(seed)
+    directory = build_root() / "cosim"
+    directory.mkdir(parents=True, exist_ok=True)
+    serve(
+        configuration,
+        socket or directory / f"{device}.sock",
+        image=image,
+        link=LinkModel(seed=seed),
+        waves=directory / f"{device}.vcd" if waves else None,
+        report=lambda said: print(said, flush=True),
+    )
+
+
 @app.command(name="lint")
 def lint_all(
     device: Annotated[str | None, typer.Option("--device", "-d", help="Of this device alone.")] = None,
@@ -248,9 +300,9 @@ def main() -> None:
     """Entry point; a wrong parameter is one sentence and exit code 2."""
     try:
         code = app(prog_name=NAME, standalone_mode=False)
-    except (ConfigError, BuildError) as error:
+    except (ConfigError, BuildError, SocketInUse) as error:
         typer.echo(f"{NAME}: {error}", err=True)
-        sys.exit(2 if isinstance(error, ConfigError) else 1)
+        sys.exit(1 if isinstance(error, BuildError) else 2)
     except UsageError as error:
         if message := error.format_message():
             typer.echo(f"{NAME}: {message}", err=True)
