@@ -409,9 +409,10 @@ class NativeEndpoint:
         """Flushes of the storage so far."""
         return self._call("vn_flushes")
 
-    def entropy(self, source: Callable[[], int]) -> None:
-        """Take noise from ``source``, bytes; without, it is made from the link's seed."""
-        self._call("vn_set_entropy", self._callback("entropy", _SOURCE, source, 0), None)
+    def entropy(self, source: Callable[[], int] | None) -> None:
+        """Take noise from ``source``, byte by byte; without, it is made from the link's seed."""
+        made = _SOURCE() if source is None else self._callback("entropy", _SOURCE, source, 0)
+        self._call("vn_set_entropy", made, None)
 
     def clock(self, seconds: int, microseconds: int) -> None:
         """What the clock of vmmci shows."""
