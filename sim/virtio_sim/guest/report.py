@@ -8,7 +8,7 @@ from pathlib import Path
 from rich import box
 from rich.table import Table
 
-__all__ = ["Result", "table", "write_report"]
+__all__ = ["Result", "ratios", "table", "write_report"]
 
 #: Figures that stand in the table, by column; all stand in the report.
 COLUMNS = {
@@ -39,17 +39,44 @@ class Result:
 def write_report(
     path: Path, results: Sequence[Result], *, versions: Mapping[str, str], kernels: Mapping[str, str]
 ) -> None:
-    """Counts, the versions of everything that took part, and all checks, as JSON."""
+    """Counts, the versions of everything that took part, ratios, and all checks, as JSON."""
     failed = sum(result.status != "passed" for result in results)
     report = {
         "passed": len(results) - failed,
         "failed": failed,
         "versions": dict(versions),
         "kernels": dict(kernels),
+        "ratios": ratios(results),
         "checks": [asdict(result) for result in results],
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(report, indent=2) + "\n")
+
+
+def ratios(results: Sequence[Result], peer: str = "qemu") -> list[dict[str, str | float]]:
+    """Figures over those of ``peer`` with the same kernel and device, where this run has both."""
+
+    def figures(result: Result) -> dict[tuple[str, str, str], float]:
+        shown = {name for name, _ in COLUMNS.values()}
+        key = (result.kernel, result.device)
+        return {(*key, name): value for name, value in result.figures.items() if name in shown}
+
+    measured = {
+        key: value for each in results if each.provider == peer for key, value in figures(each).items()
+    }
+    return [
+        {
+            "kernel": each.kernel,
+            "provider": each.provider,
+            "device": each.device,
+            "figure": key[2],
+            "ratio": round(value / measured[key], 4),
+        }
+        for each in results
+        if each.provider != peer
+        for key, value in figures(each).items()
+        if measured.get(key)
+    ]
 
 
 def table(results: Sequence[Result]) -> Table:

@@ -2,7 +2,7 @@ import io
 import json
 
 from rich.console import Console
-from virtio_sim.guest.report import Result, table, write_report
+from virtio_sim.guest.report import Result, ratios, table, write_report
 
 RESULTS = [
     Result("6.1", "qemu", "blk root", "boot", "passed", 4.25, {"boot_s": 4.25}),
@@ -43,3 +43,21 @@ def test_a_terminal_of_80_columns_shows_a_line_for_each_boot_with_its_figures():
         assert expected in boot
     (failed,) = [line for line in lines if "rtl rng" in line]
     assert "0/1" in failed
+
+
+def test_ratios_compare_what_both_measured_on_the_same_kernel_and_device():
+    def speed(provider, device, reads, kernel="6.1"):
+        return Result(
+            kernel, provider, device, "speed", "passed", 1.0, {"random1_requests_per_s": reads, "x": 1}
+        )
+
+    results = [
+        speed("rtl", "blk", 300.0),
+        speed("qemu", "blk", 1200.0),
+        speed("rtl", "blk root", 100.0),
+        speed("qemu", "blk", 1.0, kernel="6.12"),
+    ]
+    figure = "random1_requests_per_s"
+    assert ratios(results) == [
+        {"kernel": "6.1", "provider": "rtl", "device": "blk", "figure": figure, "ratio": 0.25}
+    ]

@@ -1,0 +1,83 @@
+import json
+
+import pytest
+import typer
+from typer.testing import CliRunner
+from virtio_sim.guest import command
+from virtio_sim.guest.artifacts import ArtifactError, Artifacts, Kernel, Prefix
+from virtio_sim.guest.checks import ROWS
+from virtio_sim.guest.report import Result
+from virtio_sim.guest.run import Rig
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch):
+    """The command with boots that are not done; ``fails`` is the provider whose checks fail."""
+    monkeypatch.chdir(tmp_path)
+    kernels = {"6.1": Kernel("6.1", "6.1.0-50", "6.1.9", tmp_path)}
+    app = typer.Typer()
+    app.command()(command.guest)
+
+    def make(*words, fails=None, missing=None):
+        def artifacts(names, *, refresh, say):
+            if missing:
+                raise ArtifactError(missing)
+            return Artifacts(Prefix(tmp_path), tmp_path, kernels, {"qemu-system-x86": "11.1"})
+
+        def boot(rig, kernel, row):
+            name = rig.provider.name
+            status = "failed" if name == fails else "passed"
+            figures = {"boot_s": 4.0 if name == "rtl" else 2.0}
+            message = "no answer" if name == fails else ""
+            return [Result(kernel.series, name, row.name, "boot", status, 4.0, figures, message)]
+
+        monkeypatch.setattr(command, "artifacts", artifacts)
+        monkeypatch.setattr(Rig, "boot", boot)
+        return CliRunner().invoke(app, list(words))
+
+    return make
+
+
+def report(tmp_path):
+    return json.loads((tmp_path / "build" / "guest" / "report.json").read_text())
+
+
+def test_every_row_of_the_endpoint_is_booted_and_qemus_own_disk_beside_it(call, tmp_path):
+    assert call().exit_code == 0
+    found = report(tmp_path)
+    booted = [(check["provider"], check["device"]) for check in found["checks"]]
+    assert ("rtl", "rng") in booted and ("rtl", "blk root killed") in booted
+    assert [device for provider, device in booted if provider == "qemu"] == ["blk", "blk root"]
+    assert {ratio["ratio"] for ratio in found["ratios"]} == {2.0}
+    assert found["kernels"] == {"6.1": "6.1.0-50"}
+
+
+def test_one_failure_is_told_and_makes_the_exit_code_one(call, tmp_path):
+    result = call("--row", "rng intx", fails="rtl")
+    assert result.exit_code == 1
+    assert "6.1 rng intx, boot: no answer" in result.output
+    assert report(tmp_path)["failed"] >= 1
+
+
+def test_rows_can_be_listed_without_booting(call, tmp_path):
+    result = call("--list")
+    assert result.exit_code == 0
+    assert result.output.split("\n")[:-1] == [row.name for row in ROWS]
+    assert not (tmp_path / "build").exists()
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--provider", "fpga"], "error: fpga is none of rtl, qemu, model\n"),
+        (["--row", "tape"], "error: no row of rtl has 'tape' in its name; --list shows all\n"),
+    ],
+)
+def test_a_wrong_choice_is_one_sentence(call, words, message):
+    result = call(*words)
+    assert (result.exit_code, result.output) == (2, message)
+
+
+def test_what_cannot_be_had_is_one_sentence(call):
+    result = call(missing="this host has no apt-get")
+    assert (result.exit_code, result.output) == (2, "error: this host has no apt-get\n")
