@@ -6,22 +6,28 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
 # Parameters: DEVICE=rng|blk|vmmci  INTERFACE=modern|transitional|legacy  WIDTH=64|128|256  QUEUES=n  RAM_SECTORS=n  SEED=n  IMAGE=path  WAVES=1
+#             KERNEL=series...  ROW=words
 COMMON := $(if $(DEVICE),--device $(DEVICE)) $(if $(INTERFACE),--interface $(INTERFACE)) \
 	$(if $(WIDTH),--width $(WIDTH)) $(if $(QUEUES),--queues $(QUEUES))
 HDL := $(COMMON) $(if $(RAM_SECTORS),--ram-sectors $(RAM_SECTORS))
+GUEST := $(foreach kernel,$(KERNEL),--kernel $(kernel)) $(if $(ROW),--row "$(ROW)") $(if $(SEED),--seed $(SEED))
 SIM := $(COMMON) $(if $(SEED),--seed $(SEED)) $(if $(IMAGE),--image "$(IMAGE)") $(if $(filter 1,$(WAVES)),--waves)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sim test hdl lint clean
+.PHONY: help setup sim guest test hdl lint clean
 
 help: ## this list
 	@echo "make TARGET [DEVICE=rng|blk|vmmci] [INTERFACE=modern|transitional|legacy]"
 	@echo "     [WIDTH=64|128|256] [QUEUES=n]"
 	@echo "     [SEED=n] [IMAGE=path] [WAVES=1] for sim, [RAM_SECTORS=n] for hdl"
+	@echo "     [KERNEL='6.1 6.12'] [ROW='words of a row'] [SEED=n] for guest"
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
 
 sim: $(STAMP) ## simulate: entropy, a FAT file system through virtio-blk, a guest with vmmci
 	@$(BIN)/virtio-endpoint sim $(SIM)
+
+guest: $(STAMP) ## boot stock Linux on the simulated endpoint, with QEMU
+	@$(BIN)/virtio-endpoint guest $(GUEST)
 
 test: $(STAMP) ## run all tests
 	@$(BIN)/virtio-endpoint test -n auto --dist worksteal

@@ -13,6 +13,7 @@ from .build import BuildError, build_root, lint
 from .config import DEVICES, INTERFACES, WIDTHS, ConfigError, Configuration, check_image, check_seed
 from .cosim.listener import SocketInUse
 from .cosim.serve import serve
+from .guest.command import guest
 from .hdl import generate
 from .job import Job
 from .native.library import LinkModel
@@ -224,6 +225,9 @@ def cosim(
         waves=directory / f"{device}.vcd" if waves else None,
         report=lambda said: print(said, flush=True),
     )
+
+
+app.command()(guest)
 
 
 @app.command(name="lint")
