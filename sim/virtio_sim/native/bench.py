@@ -28,16 +28,18 @@ async def bring_up(
     clock: Clock | None = None,
     transport: str | None = None,
     habit: str = "natural",
+    watched: bool = True,
 ) -> tuple[Bench, NativeHost]:
     """Enumerate an endpoint of its own out of ``library``, which is that of ``configuration``.
 
     ``link`` has the link, its stalls and their seed, ``seed`` is for the rest. ``disk`` is what a block
     device shows, by default 64 empty sectors; ``clock`` is the time of a vmmci. The driver uses the
-    interface ``transport``, by default the modern one where there is one.
+    interface ``transport``, by default the modern one where there is one. What is not ``watched`` is
+    fast: no checkers, no raw packets.
     """
     interface = Interface(configuration.interface)
     endpoint = NativeEndpoint(library, link=link)
-    host = NativeHost(endpoint, period_ns=PERIOD_NS, seed=seed)
+    host = NativeHost(endpoint, period_ns=PERIOD_NS, seed=seed, watched=watched)
     bench = Bench(
         host=host,
         device=configuration.device,
@@ -53,8 +55,8 @@ async def bring_up(
         read_only=configuration.read_only,
         queues=configuration.queues,
         seed=seed,
-        checkers=[host.checker],
-        link=host.link,
+        checkers=[host.checker] if watched else [],
+        link=host.link if watched else None,
         completion_timeout_ns=configuration.completion_timeout * PERIOD_NS,
         config_hold_ns=configuration.config_hold * PERIOD_NS,
         ack_timeout_ns=configuration.ack_timeout * PERIOD_NS,

@@ -330,7 +330,7 @@ async def a_reset_ends_the_work_of_all_queues(bench: Bench) -> None:
     await told(bench, before, [1] * bench.queues)
 
 
-@several(proves=("SPLIT-DEV-22",), backends=("cocotb",))
+@several(proves=("SPLIT-DEV-22",), backends=("cocotb", "native"))
 async def a_busy_queue_does_not_starve_another(bench: Bench) -> None:
     """The standard leaves the order to the device; ours takes the queues in turn."""
     device = await bench.start(queue_size=None)

@@ -102,7 +102,7 @@ class Bench:
     device
         ``"rng"``, ``"blk"`` or ``"vmmci"``.
     backend
-        Name of the backend, ``"model"`` or ``"cocotb"``.
+        Name of the backend, ``"model"``, ``"cocotb"`` or ``"native"``.
     queue_size
         Largest queue size the device offers.
     disk, entropy
