@@ -299,17 +299,20 @@ class _Archive:
                 return path
         raise ArtifactError(f"apt did not download {name} {version}")
 
-    def kernel_package(self, release: str) -> tuple[str, str]:
-        """Name and version of the package that the cloud kernel of a release of Debian is in."""
+    def kernel_packages(self, release: str) -> tuple[str, str, list[str]]:
+        """Of the cloud kernel of a release of Debian: its name, its version, the packages it is in."""
         table = self._run("apt-cache", "madison", META_PACKAGE)
         versions = re.findall(rf"\| *(\S+) \| \S+ {re.escape(release)}/main ", table)
         if not versions:
             raise ArtifactError(f"Debian's {release} has no {META_PACKAGE}")
         shown = self._run("apt-cache", "show", f"{META_PACKAGE}={versions[0]}")
-        match = re.search(r"^Depends: (linux-image-\S+-cloud-amd64) ", shown, re.MULTILINE)
+        match = re.search(r"^Depends:.*\blinux-image-(\S+-cloud-amd64) ", shown, re.MULTILINE)
         if match is None:
             raise ArtifactError(f"{META_PACKAGE} {versions[0]} does not say which kernel it means")
-        return match[1], versions[0]
+        image = f"linux-image-{match[1]}"
+        shown = self._run("apt-cache", "show", f"{image}={versions[0]}")
+        parts = re.findall(rf"\blinux-(?:base|binary|modules)-{re.escape(match[1])}(?= )", shown)
+        return match[1], versions[0], [image, *dict.fromkeys(parts)]
 
     def alone(self, package: str, version: str) -> Path:
         """One package without what it depends on, as a file."""
@@ -342,12 +345,15 @@ def _unpack(package: Path, directory: Path) -> None:
         raise ArtifactError(f"{package.name} cannot be unpacked: {result.stderr.strip()}")
 
 
+def _digest(packages: Sequence[Path]) -> str:
+    return hashlib.sha256("\n".join(path.name for path in packages).encode()).hexdigest()[:12]
+
+
 def _base(archive: _Archive, root: Path) -> dict:
     wanted = ("qemu-system-x86", "e2fsprogs", "busybox-static")
     archive.say("fetching QEMU, the tools of ext4, and busybox")
     packages = archive.with_dependencies(*wanted)
-    digest = hashlib.sha256("\n".join(path.name for path in packages).encode()).hexdigest()[:12]
-    name = f"prefix-{digest}"
+    name = f"prefix-{_digest(packages)}"
     archive.say(f"unpacking {len(packages)} packages")
     with _unpacking(root, name) as directory:
         for package in packages:
@@ -358,11 +364,11 @@ def _base(archive: _Archive, root: Path) -> dict:
 
 
 def _kernel(archive: _Archive, root: Path, series: str) -> dict:
-    package, version = archive.kernel_package(KERNELS[series])
-    release = package.removeprefix("linux-image-")
+    release, version, packages = archive.kernel_packages(KERNELS[series])
     archive.say(f"fetching kernel {release}")
-    file = archive.alone(package, version)
-    name = f"kernel-{release}-{hashlib.sha256(version.encode()).hexdigest()[:8]}"
+    files = [archive.alone(package, version) for package in packages]
+    name = f"kernel-{release}-{_digest(files)}"
     with _unpacking(root, name) as directory:
-        _unpack(file, directory)
-    return {"path": name, "release": release, "version": version, "package": package}
+        for file in files:
+            _unpack(file, directory)
+    return {"path": name, "release": release, "version": version, "package": packages[0]}

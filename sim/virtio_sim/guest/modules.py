@@ -16,7 +16,10 @@ def load_order(modules: Path, wanted: Iterable[str]) -> dict[str, bytes]:
     ``modules`` is ``/lib/modules/RELEASE`` of the kernel. What is built in is left out.
     """
     files = {_name(path): path for path in modules.glob("kernel/**/*.ko*")}
-    built_in = {_name(Path(line)) for line in (modules / "modules.builtin").read_text().splitlines()}
+    listed = modules / "modules.builtin"
+    if not listed.is_file():
+        raise ArtifactError(f"the kernel in {modules.name} does not list what it has built in")
+    built_in = {_name(Path(line)) for line in listed.read_text().splitlines()}
     order: dict[str, bytes] = {}
 
     def add(name: str) -> None:

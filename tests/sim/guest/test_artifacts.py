@@ -127,3 +127,30 @@ def test_a_kernel_is_found_wherever_its_package_puts_it(tmp_path, place):
     (tmp_path / "boot" / "vmlinuz-6.1.0-1").write_bytes(b"")
     assert kernel.modules == tmp_path / place / "6.1.0-1"
     assert kernel.image == tmp_path / "boot" / "vmlinuz-6.1.0-1"
+
+
+#: How Debian splits a kernel over packages: one until 6.12, several since 7.
+MADISON = "m | 7.3-1 | http://mirror.example trixie-backports/main amd64 Packages"
+META = "Depends: linux-base-cloud-amd64 (= 7.3-1), linux-image-7.3-cloud-amd64 (= 7.3-1), x (= 7.3-1)"
+WHOLE = "Depends: kmod, linux-base (>= 4.3), initramfs-tools (>= 0.120) | linux-initramfs-tool"
+PARTS = "Depends: dracut, " + ", ".join(f"linux-{x}-7.3-cloud-amd64 (= 7.3-1)" for x in ("binary", "modules"))
+
+
+@pytest.mark.parametrize(
+    "depends, packages",
+    [
+        (WHOLE, ["linux-image-7.3-cloud-amd64"]),
+        (PARTS, [f"linux-{x}-7.3-cloud-amd64" for x in ("image", "binary", "modules")]),
+    ],
+)
+def test_a_kernel_is_in_one_package_or_in_several(tmp_path, tool, monkeypatch, depends, packages):
+    for name in ("apt-get", "dpkg", "dpkg-deb"):
+        tool(name, "exit 0")
+    answers = f'*madison*) echo "{MADISON}";; *linux-image-cloud*) echo "{META}";; *) echo "{depends}";;'
+    tool("apt-cache", f'case "$*" in {answers} esac')
+    monkeypatch.setattr(module, "KEYRINGS", (__file__,))
+    monkeypatch.setenv("VIRTIO_DEBIAN_ARCHIVE", "http://mirror.example/debian")
+    archive = module._Archive(tmp_path / "apt", lambda line: None)
+    assert archive.kernel_packages("trixie-backports") == ("7.3-cloud-amd64", "7.3-1", packages)
+    with pytest.raises(ArtifactError, match="^Debian's trixie has no linux-image-cloud-amd64$"):
+        archive.kernel_packages("trixie")

@@ -48,3 +48,11 @@ def test_an_unknown_compression_is_named(tree):
 def test_a_module_without_dependencies_names_none():
     assert dependencies(module("")) == []
     assert dependencies(b"\0license=GPL\0") == []
+
+
+def test_a_kernel_without_a_list_of_what_is_built_in_is_no_whole_kernel(tree):
+    (tree / "modules.builtin").unlink()
+    with pytest.raises(
+        ArtifactError, match=r"^the kernel in 6\.1\.0-test does not list what it has built in$"
+    ):
+        load_order(tree, ["virtio_blk"])
