@@ -103,8 +103,8 @@ class QemuProvider:
         self._image: Path | None = None
 
     def offers(self, device: Device) -> bool:
-        """All there are."""
-        return True
+        """All but legacy-only ones, which in QEMU are conventional PCI, without function level reset."""
+        return device.interface != "legacy"
 
     def start(self, device: Device, *, image: Path | None, directory: Path) -> None:
         """Remember what is wanted: the device is in QEMU."""
@@ -116,11 +116,9 @@ class QemuProvider:
         """The device and its backend."""
         if self._device is None:
             raise RuntimeError("no device was started")
-        without_legacy = "on" if self._device.interface == "modern" else "off"
-        without_modern = "on" if self._device.interface == "legacy" else "off"
+        legacy = "off" if self._device.interface == "transitional" else "on"
         packed = "on" if self._device.ring == "packed" else "off"
-        interface = f"disable-legacy={without_legacy},disable-modern={without_modern}"
-        options = f"bus={bus},{interface},packed={packed}"
+        options = f"bus={bus},disable-legacy={legacy},disable-modern=off,packed={packed}"
         if self._device.kind == "rng":
             backend = ["-object", "rng-builtin,id=noise"]
             return [*backend, "-device", f"virtio-rng-pci,rng=noise,{options}"]

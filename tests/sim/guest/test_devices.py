@@ -52,7 +52,6 @@ def test_what_there_is_not_is_refused(words):
     [
         ("modern", "disable-legacy=on,disable-modern=off"),
         ("transitional", "disable-legacy=off,disable-modern=off"),
-        ("legacy", "disable-legacy=off,disable-modern=on"),
     ],
 )
 def test_qemus_own_device_has_the_registers_that_were_asked_for(tmp_path, interface, options):
@@ -60,6 +59,11 @@ def test_qemus_own_device_has_the_registers_that_were_asked_for(tmp_path, interf
     qemu.start(Device("rng", interface), image=None, directory=tmp_path)
     words = qemu.qemu_arguments("port0")
     assert words[-1] == f"virtio-rng-pci,rng=noise,bus=port0,{options},packed=off"
+
+
+def test_qemu_has_no_legacy_device_with_a_function_level_reset():
+    assert not QemuProvider().offers(Device("rng", "legacy"))
+    assert QemuProvider().offers(Device("rng", "transitional"))
 
 
 def test_qemus_own_disk_is_the_image_even_with_a_comma_in_its_name(tmp_path):
