@@ -13,6 +13,7 @@ from .build import BuildError, build_root, lint
 from .config import DEVICES, INTERFACES, WIDTHS, ConfigError, Configuration, check_image, check_seed
 from .cosim.listener import SocketInUse
 from .cosim.serve import serve
+from .guest.artifacts import ArtifactError
 from .guest.command import guest
 from .hdl import generate
 from .job import Job
@@ -304,9 +305,9 @@ def main() -> None:
     """Entry point; a wrong parameter is one sentence and exit code 2."""
     try:
         code = app(prog_name=NAME, standalone_mode=False)
-    except (ConfigError, BuildError, SocketInUse) as error:
+    except (ConfigError, SocketInUse, BuildError, ArtifactError) as error:
         typer.echo(f"{NAME}: {error}", err=True)
-        sys.exit(1 if isinstance(error, BuildError) else 2)
+        sys.exit(2 if isinstance(error, ConfigError | SocketInUse) else 1)
     except UsageError as error:
         if message := error.format_message():
             typer.echo(f"{NAME}: {message}", err=True)

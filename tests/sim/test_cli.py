@@ -38,6 +38,11 @@ WRONG = {
     "RAM of vmmci": (["hdl", "-d", "vmmci", "--ram-sectors", "8"], "only blk can have a disk in block RAM"),
     "queue size of vmmci": (["sim", "-d", "vmmci", "--queue-size", "8"], "vmmci has no virtqueues"),
     "nothing to lint": (["lint", "-d", "vmmci", "-i", "modern"], "there is no such device with such an"),
+    "cosim of nothing": (["cosim"], "'--device'"),
+    "cosim without image": (["cosim", "-d", "blk"], "blk needs an image"),
+    "cosim's missing image": (["cosim", "-d", "blk", "--image", "no such file"], "there is no image no such"),
+    "cosim's image for rng": (["cosim", "-d", "rng", "--image", __file__], "which is not a multiple of 512"),
+    "cosim's seed": (["cosim", "-d", "rng", "--seed=-1"], "the seed has to be from 0"),
     "option": (["sim", "--what"], "--what"),
     "command": (["what"], "what"),
 }

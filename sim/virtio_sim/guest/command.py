@@ -7,11 +7,12 @@ import typer
 from rich.console import Console
 
 from ..build import build_root
-from .artifacts import KERNELS, ArtifactError, artifacts
+from ..config import ConfigError, check_seed
+from .artifacts import KERNELS, artifacts
 from .checks import ROWS
 from .devices import Provider, QemuProvider, model_provider, rtl_provider
 from .report import table, write_report
-from .run import Rig
+from .run import Rig, rows_of
 
 __all__ = ["guest"]
 
@@ -58,24 +59,21 @@ def guest(
         for each in ROWS:
             say(each.name)
         return
-    try:
-        made: Provider = PROVIDERS[provider]()
-    except KeyError:
-        say(f"error: {provider} is none of {', '.join(PROVIDERS)}")
-        raise typer.Exit(2) from None
-    try:
-        parts = artifacts(kernel or DEFAULT_KERNELS, refresh=refresh, say=say)
-        rig = Rig(parts, made, build_root() / "guest", seed=seed, say=say)
-        chosen = rig.rows(row)
-        if not chosen:
-            raise ArtifactError(f"no row of {provider} has {row!r} in its name; --list shows all")
-        results = rig.run(chosen)
-        compared = [each for each in chosen if each.name in COMPARED]
-        if compare and provider != QEMU and compared:
-            results += replace(rig, provider=PROVIDERS[QEMU]()).run(compared)
-    except ArtifactError as error:
-        say(f"error: {error}")
-        raise typer.Exit(2) from None
+    if provider not in PROVIDERS:
+        raise ConfigError(f"there is no provider {provider!r}; choose one of {', '.join(PROVIDERS)}")
+    if unknown := set(kernel or ()).difference(KERNELS):
+        raise ConfigError(f"there is no kernel {min(unknown)!r}; choose of {', '.join(KERNELS)}")
+    made: Provider = PROVIDERS[provider]()
+    chosen = rows_of(made, row)
+    if not chosen:
+        raise ConfigError(f"no row of {provider} has {row!r} in its name; --list shows all")
+    check_seed(seed)
+    parts = artifacts(kernel or DEFAULT_KERNELS, refresh=refresh, say=say)
+    rig = Rig(parts, made, build_root() / "guest", seed=seed, say=say)
+    results = rig.run(chosen)
+    compared = [each for each in chosen if each.name in COMPARED]
+    if compare and provider != QEMU and compared:
+        results += replace(rig, provider=PROVIDERS[QEMU]()).run(compared)
     path = build_root() / "guest" / "report.json"
     kernels = {name: entry.release for name, entry in parts.kernels.items()}
     write_report(path, results, versions=parts.versions, kernels=kernels)

@@ -19,12 +19,20 @@ from .machine import ROOT_PORT, Guest, GuestError, complaints
 from .program import load_program
 from .report import Result
 
-__all__ = ["Rig"]
+__all__ = ["Rig", "rows_of"]
 
 #: Seconds until the agent must have spoken.
 BOOT_DEADLINE = 180.0
 
 Say = Callable[[str], None]
+
+
+def rows_of(provider: Provider, wanted: str = "") -> list[Row]:
+    """Rows whose name has all the words of ``wanted`` and whose device the provider offers."""
+    words = wanted.split()
+    return [
+        row for row in ROWS if provider.offers(row.device) and all(word in row.name.split() for word in words)
+    ]
 
 
 @dataclass
@@ -42,15 +50,6 @@ class Rig:
     directory: Path
     seed: int = 1
     say: Say = print
-
-    def rows(self, wanted: str = "") -> list[Row]:
-        """Rows whose name has all the words of ``wanted`` and whose device the provider offers."""
-        words = wanted.split()
-        return [
-            row
-            for row in ROWS
-            if self.provider.offers(row.device) and all(word in row.name.split() for word in words)
-        ]
 
     def run(self, rows: Sequence[Row]) -> list[Result]:
         """All ``rows`` on all kernels."""

@@ -1,8 +1,9 @@
 import json
+import sys
+from types import SimpleNamespace
 
 import pytest
-import typer
-from typer.testing import CliRunner
+from virtio_sim import cli
 from virtio_sim.guest import command
 from virtio_sim.guest.artifacts import ArtifactError, Artifacts, Kernel, Prefix
 from virtio_sim.guest.checks import ROWS
@@ -11,12 +12,10 @@ from virtio_sim.guest.run import Rig
 
 
 @pytest.fixture
-def call(tmp_path, monkeypatch):
+def call(tmp_path, monkeypatch, capsys):
     """The command with boots that are not done; ``fails`` is the provider whose checks fail."""
     monkeypatch.chdir(tmp_path)
     kernels = {"6.1": Kernel("6.1", "6.1.0-50", "6.1.9", tmp_path)}
-    app = typer.Typer()
-    app.command()(command.guest)
 
     def make(*words, fails=None, missing=None):
         def artifacts(names, *, refresh, say):
@@ -33,7 +32,11 @@ def call(tmp_path, monkeypatch):
 
         monkeypatch.setattr(command, "artifacts", artifacts)
         monkeypatch.setattr(Rig, "boot", boot)
-        return CliRunner().invoke(app, list(words))
+        monkeypatch.setattr(sys, "argv", ["virtio-endpoint", "guest", *words])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return SimpleNamespace(exit_code=ended.value.code, output=said.out, errors=said.err)
 
     return make
 
@@ -69,15 +72,17 @@ def test_rows_can_be_listed_without_booting(call, tmp_path):
 @pytest.mark.parametrize(
     "words, message",
     [
-        (["--provider", "fpga"], "error: fpga is none of rtl, qemu, model\n"),
-        (["--row", "tape"], "error: no row of rtl has 'tape' in its name; --list shows all\n"),
+        (["--provider", "fpga"], "there is no provider 'fpga'; choose one of rtl, qemu, model"),
+        (["--row", "tape"], "no row of rtl has 'tape' in its name; --list shows all"),
+        (["--kernel", "2.4"], "there is no kernel '2.4'; choose of 6.1, 6.12, newest"),
+        (["--seed", "-1"], "the seed has to be from 0 to 2147483647, not -1"),
     ],
 )
 def test_a_wrong_choice_is_one_sentence(call, words, message):
     result = call(*words)
-    assert (result.exit_code, result.output) == (2, message)
+    assert (result.exit_code, result.output, result.errors) == (2, "", f"virtio-endpoint: {message}\n")
 
 
 def test_what_cannot_be_had_is_one_sentence(call):
     result = call(missing="this host has no apt-get")
-    assert (result.exit_code, result.output) == (2, "error: this host has no apt-get\n")
+    assert (result.exit_code, result.errors) == (1, "virtio-endpoint: this host has no apt-get\n")

@@ -6,7 +6,7 @@ from virtio_sim.guest.artifacts import Artifacts, Kernel, Prefix
 from virtio_sim.guest.checks import Check, CheckFailed, Row
 from virtio_sim.guest.console import Answer, ConsoleError
 from virtio_sim.guest.devices import Device, DeviceError
-from virtio_sim.guest.run import Rig
+from virtio_sim.guest.run import Rig, rows_of
 
 KERNEL = Kernel("6.1", "6.1.0", "6.1.1", Path("/nowhere"))
 
@@ -157,6 +157,8 @@ def test_a_complaint_of_the_kernel_fails_unless_a_check_expects_it(boot):
 def test_rows_are_chosen_by_words_and_by_what_the_provider_has(tmp_path):
     artifacts = Artifacts(Prefix(tmp_path), tmp_path, {}, {})
     rig = Rig(artifacts, Provider([]), tmp_path)
-    assert {row.device.kind for row in rig.rows()} == {"rng"}
-    assert [row.name for row in rig.rows("intx legacy")] == ["rng transitional forced legacy intx"]
-    assert rig.rows("blk") == []
+    assert {row.device.kind for row in rows_of(rig.provider)} == {"rng"}
+    assert [row.name for row in rows_of(rig.provider, "intx legacy")] == [
+        "rng transitional forced legacy intx"
+    ]
+    assert rows_of(rig.provider, "blk") == []
