@@ -14,7 +14,7 @@ GUEST := $(foreach kernel,$(KERNEL),--kernel $(kernel)) $(if $(ROW),--row "$(ROW
 SIM := $(COMMON) $(if $(SEED),--seed $(SEED)) $(if $(IMAGE),--image "$(IMAGE)") $(if $(filter 1,$(WAVES)),--waves)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sim guest test hdl lint clean
+.PHONY: help setup sim guest bench test hdl lint clean
 
 help: ## this list
 	@echo "make TARGET [DEVICE=rng|blk|vmmci] [INTERFACE=modern|transitional|legacy]"
@@ -28,6 +28,9 @@ sim: $(STAMP) ## simulate: entropy, a FAT file system through virtio-blk, a gues
 
 guest: $(STAMP) ## boot stock Linux on the simulated endpoint, with QEMU
 	@$(BIN)/virtio-endpoint guest $(GUEST)
+
+bench: $(STAMP) ## measure: speed of simulation, figures of a Linux guest
+	@$(BIN)/virtio-endpoint bench $(if $(SEED),--seed $(SEED))
 
 test: $(STAMP) ## run all tests
 	@$(BIN)/virtio-endpoint test -n auto --dist worksteal

@@ -9,6 +9,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from .benchmarks.command import bench
+from .benchmarks.guests import BootFailed
 from .build import BuildError, build_root, lint
 from .config import DEVICES, INTERFACES, WIDTHS, ConfigError, Configuration, check_image, check_seed
 from .cosim.listener import SocketInUse
@@ -229,6 +231,7 @@ def cosim(
 
 
 app.command()(guest)
+app.command()(bench)
 
 
 @app.command(name="lint")
@@ -305,7 +308,7 @@ def main() -> None:
     """Entry point; a wrong parameter is one sentence and exit code 2."""
     try:
         code = app(prog_name=NAME, standalone_mode=False)
-    except (ConfigError, SocketInUse, BuildError, ArtifactError) as error:
+    except (ConfigError, SocketInUse, BuildError, ArtifactError, BootFailed) as error:
         typer.echo(f"{NAME}: {error}", err=True)
         sys.exit(2 if isinstance(error, ConfigError | SocketInUse) else 1)
     except UsageError as error:

@@ -16,7 +16,7 @@ from virtio_models.disk import Disk
 from virtio_spec.blk import SECTOR_BYTES, BlkReqType
 
 from . import fat
-from .bench import bring_up
+from .bring_up import bring_up
 from .config import Configuration
 from .report import TestResult
 from .runner import parameters, report_event

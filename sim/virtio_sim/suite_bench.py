@@ -11,7 +11,7 @@ from cocotb.triggers import SimTimeoutError, with_timeout
 from cocotbext.virtio.backends.cocotb import CocotbHost
 from cocotbext.virtio.suite import Bench, Case, cases, run_case
 
-from .bench import bring_up
+from .bring_up import bring_up
 from .config import Configuration
 from .runner import parameters, report_event
 

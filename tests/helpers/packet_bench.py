@@ -11,7 +11,7 @@ from cocotbext.virtio.phy import INJECTOR_ID
 from cocotbext.virtio.suite import Bench
 from cocotbext.virtio.suite.helpers import exercise
 from helpers.tlp import atomic, completion, config, io, memory_read, memory_write, message, parse
-from virtio_sim.bench import bring_up
+from virtio_sim.bring_up import bring_up
 from virtio_sim.config import Configuration
 from virtio_sim.runner import parameters, report_event
 from virtio_spec.layout import LEGACY_BAR, MODERN_BAR, Cause
