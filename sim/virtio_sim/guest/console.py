@@ -1,9 +1,12 @@
 """The line protocol between the host and ``agent.sh`` in the guest, over a serial port of its own.
 
-The host sends ``NUMBER SCRIPT ARGUMENTS``; the guest answers with lines:
+The host sends ``@run LENGTH NUMBER SCRIPT ARGUMENTS``, where LENGTH is that of what follows it, and again
+if nothing begins: a serial port may lose characters, and the agent takes each number once. The guest
+answers with lines:
 
 ==========================  ==================================================================
 ``@up KEY VALUE…``          the agent is there, sent once after each boot
+``@again``                  the order was no order, or not as long as it said
 ``@begin NUMBER``           the script starts
 ``@fact KEY VALUE``         something found out
 ``@data KEY``               bytes in base64 until ``@done``
@@ -27,6 +30,8 @@ __all__ = ["Answer", "Console", "ConsoleError"]
 
 #: Longest line the agent can read: what a Linux terminal takes at once.
 LINE_BYTES = 4000
+#: Seconds without an answer after which an order is sent again.
+SILENCE = 10.0
 
 
 class ConsoleError(Exception):
@@ -81,14 +86,12 @@ class Console:
     def run(self, script: str, *arguments: str, deadline: float) -> Answer:
         """Run ``checks/SCRIPT.sh`` in the guest and wait for its end, ``deadline`` seconds at most."""
         self._number += 1
-        line = " ".join([str(self._number), script, *arguments])
-        if "\n" in line or len(line) > LINE_BYTES:
-            raise ValueError(f"the call of {script} is not one line of at most {LINE_BYTES} bytes")
-        self._port.sendall(line.encode() + b"\n")
+        order = " ".join([str(self._number), script, *arguments])
+        if "\n" in order or len(order) > LINE_BYTES or order.split(" ") != order.split():
+            raise ValueError(f"the call of {script} is not one line of words, {LINE_BYTES} bytes at most")
         until = time.monotonic() + deadline
         what = f"{script} to end"
-        while self._line(until, what) != f"@begin {self._number}":
-            pass  # what an earlier script, given up, still says
+        self._order(order, until, what)
         answer = Answer()
         while True:
             word, _, rest = self._line(until, what).partition(" ")
@@ -110,6 +113,23 @@ class Console:
                     answer.data[rest] = self._data(until, what)
                 case _:
                     answer.said.append(f"{word} {rest}".rstrip())
+
+    def _order(self, order: str, until: float, what: str) -> None:
+        """Send an order until it is taken."""
+        line = f"@run {len(order)} {order}\n".encode()
+        while time.monotonic() < until:
+            self._port.sendall(line)
+            patience = time.monotonic() + SILENCE
+            while (left := min(patience, until) - time.monotonic()) > 0:
+                if b"\n" not in self._buffer and not select.select([self._port], [], [], left)[0]:
+                    break
+                said = self._line(until, what)
+                if said == f"@begin {self._number}":
+                    return
+                if said == "@again":
+                    break
+                # Anything else is what an earlier script, given up, still says.
+        raise ConsoleError(f"waited in vain for {what}; the last that was heard is {self._last}")
 
     def _data(self, until: float, what: str) -> bytes:
         text = ""

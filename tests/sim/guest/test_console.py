@@ -1,8 +1,11 @@
 import base64
 import socket
+import subprocess
 import threading
+from importlib.resources import files
 
 import pytest
+from virtio_sim.guest import console
 from virtio_sim.guest.console import Console, ConsoleError
 
 
@@ -50,7 +53,7 @@ def test_an_answer_has_facts_data_marks_and_a_status():
     answer = ["@begin 1", "@mark begin", "@fact name a b", "hello  there", "@data blob", *lines, "@done"]
     with Guest([*answer, "@mark end", "@end 1 0"]) as guest:
         got = Console(guest.port).run("check", "x", "7", deadline=5)
-        assert guest.heard == ["1 check x 7"]
+        assert guest.heard == ["@run 11 1 check x 7"]
     assert (got.status, got.facts, got.data) == (0, {"name": "a b"}, {"blob": content})
     assert got.said == ["hello  there"]
     assert 0 <= got.between("begin", "end") < 5
@@ -69,6 +72,30 @@ def test_what_an_earlier_script_still_says_is_not_mistaken_for_the_answer():
         with pytest.raises(ConsoleError, match="waited in vain for slow to end"):
             console.run("slow", deadline=0.2)
         assert console.run("next", deadline=5).facts == {"new": "2"}
+
+
+def test_an_order_that_got_lost_on_the_way_is_sent_again(monkeypatch):
+    monkeypatch.setattr(console, "SILENCE", 0.2)
+    with Guest(["@again"], [], ["late", "@begin 1", "@end 1 0"]) as guest:
+        assert Console(guest.port).run("check", deadline=5).status == 0
+        assert guest.heard == ["@run 7 1 check"] * 3
+
+
+def test_the_agent_takes_a_whole_order_once(tmp_path):
+    """The script itself, with files for the serial port."""
+    (tmp_path / "check.sh").write_text('echo "done $*"; [ "${1-}" != bad ]\n')
+    orders = ["5 check", "@run 7 1 check", "@run 7 1 check", "@run 11 2 check x y", "@run 99 3 check"]
+    orders += ["@run 11 3 check bad", "un 7 4 check", ""]
+    (tmp_path / "orders").write_text("\n".join(orders) + "\n")
+    agent = (files("virtio_sim.guest") / "scripts" / "agent.sh").read_text()
+    loop = agent[agent.index("last=") : agent.index("poweroff")].replace("/checks", str(tmp_path))
+    (tmp_path / "loop.sh").write_text(loop)
+    with (tmp_path / "orders").open() as given:
+        ran = subprocess.run(["sh", "loop.sh"], stdin=given, capture_output=True, text=True, cwd=tmp_path)
+    assert ran.stdout.split("\n") == [
+        *("@again", "@begin 1", "done ", "@end 1 0", "@begin 2", "done x y", "@end 2 0", "@again"),
+        *("@begin 3", "done bad", "@end 3 1", "@again", "@again", ""),
+    ]
 
 
 def test_a_silent_guest_is_given_up_with_its_last_words():
@@ -102,7 +129,7 @@ def test_garbled_data_is_an_error():
 
 def test_a_call_is_one_line():
     with Guest() as guest:
-        with pytest.raises(ValueError, match="^the call of check is not one line of at most 4000 bytes$"):
+        with pytest.raises(ValueError, match="^the call of check is not one line of words, 4000 bytes at most$"):
             Console(guest.port).run("check", "a\nb", deadline=5)
 
 

@@ -18,7 +18,7 @@ if behaviour == "dies":
     sys.exit(3)
 port.sendall(b"@up root initramfs release 6.1\\n")
 for line in port.makefile("r"):
-    number, script = line.split()[:2]
+    number, script = line.split()[2:4]
     if script == "off" and behaviour == "stays":
         port.sendall(f"@begin {number}\\n@end {number} 1\\n".encode())
     elif script == "off":
