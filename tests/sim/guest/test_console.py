@@ -128,9 +128,11 @@ def test_garbled_data_is_an_error():
 
 
 def test_a_call_is_one_line():
+    message = "^the call of check is not one line of words, 4000 bytes at most$"
     with Guest() as guest:
-        with pytest.raises(ValueError, match="^the call of check is not one line of words, 4000 bytes at most$"):
-            Console(guest.port).run("check", "a\nb", deadline=5)
+        for wrong in ("a\nb", "a b  c", "x" * 4001):
+            with pytest.raises(ValueError, match=message):
+                Console(guest.port).run("check", wrong, deadline=5)
 
 
 def test_every_line_is_heard_by_the_listener():
