@@ -7,14 +7,11 @@ from cocotbext.virtio.ports import ClockPort, EntropyPort, StoragePort, VmmciPor
 from cocotbext.virtio.suite import Bench
 from virtio_models.clock import Clock
 from virtio_models.disk import Disk
-from virtio_models.entropy import EntropySource
-from virtio_spec.virtio_pci import Interface
 
+from .bench_of import PERIOD_NS, bench_of
 from .config import Configuration
 
 __all__ = ["PERIOD_NS", "bring_up"]
-
-PERIOD_NS = 4
 
 
 async def bring_up(
@@ -33,29 +30,18 @@ async def bring_up(
     ``disk`` is what a block device shows, by default 64 empty sectors; ``clock`` is the time of a vmmci.
     The driver uses the interface ``transport``, by default the modern one where there is one.
     """
-    interface = Interface(configuration.interface)
     host = CocotbHost(dut, width=configuration.width, period_ns=PERIOD_NS, stall=stall, seed=seed)
-    bench = Bench(
-        host=host,
-        device=configuration.device,
+    bench = bench_of(
+        configuration,
+        host,
         backend="cocotb",
-        queue_size=configuration.queue_size,
-        disk=disk or Disk(64),
-        entropy=EntropySource(seed),
-        clock=clock or Clock(),
-        interface=interface,
-        transport=transport or ("modern" if interface.has_modern else "legacy"),
-        habit=habit,
-        width=configuration.width,
-        read_only=configuration.read_only,
-        queues=configuration.queues,
-        seed=seed,
-        checkers=[host.checker],
+        checker=host.checker,
         link=host.link,
-        completion_timeout_ns=configuration.completion_timeout * PERIOD_NS,
-        config_hold_ns=configuration.config_hold * PERIOD_NS,
-        ack_timeout_ns=configuration.ack_timeout * PERIOD_NS,
-        shutdown_timeout_ns=configuration.shutdown_timeout * PERIOD_NS,
+        seed=seed,
+        disk=disk,
+        clock=clock,
+        transport=transport,
+        habit=habit,
     )
     if configuration.device == "rng":
         EntropyPort(dut, clk=dut.clk, entropy=bench.entropy, stall=stall, seed=seed)

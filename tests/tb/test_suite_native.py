@@ -6,7 +6,7 @@ import pytest
 from cocotbext.virtio.backends.native import run
 from cocotbext.virtio.suite import cases, run_case
 from helpers.native import BLK, BLK_TRANSITIONAL, RNG, VMMCI, endpoint_library
-from virtio_sim.native.bench import bring_up
+from virtio_sim.native.bring_up import bring_up
 from virtio_sim.native.library import LinkModel
 
 NEW, OPENBSD, LINUX = ("modern", "natural"), ("legacy", "natural"), ("legacy", "bytes")

@@ -9,7 +9,7 @@ from cocotbext.virtio.backends.native import run as run_native
 from ..build import build_root, native_library, simulator
 from ..config import Configuration
 from ..hdl import generate
-from ..native.bench import bring_up
+from ..native.bring_up import bring_up
 from ..native.library import Event, LinkModel, NativeEndpoint
 from ..runner import run
 from .bulk import BYTES, CONFIGURATION, Bulk, disk

@@ -13,7 +13,7 @@ from virtio_models.disk import Disk
 from virtio_sim import build
 from virtio_sim.build import native_library
 from virtio_sim.hdl import generate
-from virtio_sim.native.bench import bring_up
+from virtio_sim.native.bring_up import bring_up
 from virtio_sim.native.library import LinkModel
 from virtio_spec.pci import ConfigOffset
 from virtio_spec.vmmci import VmmciAnswer, VmmciCommand

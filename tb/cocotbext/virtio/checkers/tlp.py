@@ -57,7 +57,7 @@ class TlpChecker:
         self._requests: dict[tuple[int, int], HostRequest] = {}
         self._reads: dict[int, Packet] = {}
         self._wires = IntxWires()
-        self._was_reset = False
+        self._before_reset: Settings | None = None  # until a function-level reset is known to be over
 
     # -- what is seen ------------------------------------------------------------------------------
 
@@ -125,8 +125,14 @@ class TlpChecker:
     # -- the device's requests -----------------------------------------------------------------------
 
     def _allowed(self) -> Settings:
-        """The most that holds for the device: a right taken away lasts until that write is completed."""
+        """The most that holds for the device.
+
+        A right taken away lasts until that write is completed; one that a function-level reset takes, until
+        the function answers a read again: what it had begun it may still send.  [§6.6.2]
+        """
         held = [self.shadow.settings(), *(r.before for r in self._requests.values() if r.before)]
+        if self._before_reset:
+            held.append(self._before_reset)
         return Settings(*(max(values) for values in zip(*(vars(one).values() for one in held), strict=True)))
 
     def _requester(self, packet: Packet) -> None:
@@ -184,10 +190,11 @@ class TlpChecker:
     def _config_write(self, packet: Packet) -> None:
         """The function learns its number, and perhaps what it may do.  [§2.2.6.2]"""
         self._device_ids = {packet.dwords[2] >> 16 & ~7}
+        before = self._allowed()
         if packet.function == 0 and self.shadow.write(packet.address, packet.first_be, packet.payload[0]):
             # A function-level reset: requests get lost, and the number may be, until the next write.
             self._device_ids |= {0}
-            self._was_reset = True
+            self._before_reset = before
             for request in self._requests.values():
                 request.must = False
         if self.shadow.settings().intx:
@@ -232,8 +239,8 @@ class TlpChecker:
         """A read completion: every message before it has arrived.  [§2.4.1]"""
         if request.no_intx and not self.shadow.settings().intx:
             self._wires.forbidden = True
-        if self._was_reset and request.must:
-            self._was_reset = False
+        if self._before_reset and request.must:
+            self._before_reset = None
             if self._wires.asserted:
                 self._find("INTx is still asserted after a function-level reset", request.packet)
 

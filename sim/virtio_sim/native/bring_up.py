@@ -7,15 +7,12 @@ from cocotbext.virtio.backends.native_ports import NativeVmmci, serve_disk, show
 from cocotbext.virtio.suite import Bench
 from virtio_models.clock import Clock
 from virtio_models.disk import Disk
-from virtio_models.entropy import EntropySource
-from virtio_spec.virtio_pci import Interface
 
+from ..bench_of import PERIOD_NS, bench_of
 from ..config import Configuration
 from .library import IMMEDIATE, LinkModel, NativeEndpoint
 
 __all__ = ["PERIOD_NS", "bring_up"]
-
-PERIOD_NS = 4
 
 
 async def bring_up(
@@ -37,30 +34,19 @@ async def bring_up(
     interface ``transport``, by default the modern one where there is one. What is not ``watched`` is
     fast: no checkers, no raw packets.
     """
-    interface = Interface(configuration.interface)
     endpoint = NativeEndpoint(library, link=link)
     host = NativeHost(endpoint, period_ns=PERIOD_NS, seed=seed, watched=watched)
-    bench = Bench(
-        host=host,
-        device=configuration.device,
+    bench = bench_of(
+        configuration,
+        host,
         backend="native",
-        queue_size=configuration.queue_size,
-        disk=disk or Disk(64),
-        entropy=EntropySource(seed),
-        clock=clock or Clock(),
-        interface=interface,
-        transport=transport or ("modern" if interface.has_modern else "legacy"),
-        habit=habit,
-        width=configuration.width,
-        read_only=configuration.read_only,
-        queues=configuration.queues,
+        checker=host.checker,
+        link=host.link,
         seed=seed,
-        checkers=[host.checker] if watched else [],
-        link=host.link if watched else None,
-        completion_timeout_ns=configuration.completion_timeout * PERIOD_NS,
-        config_hold_ns=configuration.config_hold * PERIOD_NS,
-        ack_timeout_ns=configuration.ack_timeout * PERIOD_NS,
-        shutdown_timeout_ns=configuration.shutdown_timeout * PERIOD_NS,
+        disk=disk,
+        clock=clock,
+        transport=transport,
+        habit=habit,
     )
     if configuration.device == "rng":
         endpoint.entropy(bench.entropy.next_byte)
