@@ -246,7 +246,7 @@ def test_a_function_level_reset_takes_bus_mastering_away(scene):
     scene.config_read(0x00, 0x1044_1AF4)
     scene.device(write(MESSAGE, [MESSAGE_DATA]))
     scene.device(read())
-    assert ["bus mastering is off" in finding for finding in scene.findings()] == [True, True]
+    assert sum("bus mastering is off" in finding for finding in scene.findings()) == 2
 
 
 # -- INTx ------------------------------------------------------------------------------------------
