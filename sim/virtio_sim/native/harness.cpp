@@ -109,7 +109,7 @@ struct vn {
         Packet packet;
         while (to_device.receive(&packet, cycles)) into_device(std::move(packet));
         rx.drive(pauses);
-        tx.drive(to_host.ready(cycles) && has_credits() && !pauses.next());
+        tx.drive(to_host.accepts(cycles) && has_credits() && !pauses.next());
         drive_backends();
         edge();
 
