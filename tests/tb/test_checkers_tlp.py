@@ -19,7 +19,7 @@ BUS_MASTER = 0x0006
 class Scene:
     """A checker whose host has enumerated a device with the usual capabilities."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, device_control: int | None = MPS_128_MRRS_512) -> None:
         self.memory = HostMemory([Arena(LOW, bytearray(0x4000)), Arena(HIGH, bytearray(0x4000))])
         self.memory.grant(LOW, 0x3000, readable=True, writable=True)
         self.memory.grant(HIGH, 0x3000, readable=True, writable=True)
@@ -30,7 +30,8 @@ class Scene:
         self.config_read(0x3C, 0x0000_0100)
         self.config_read(EXPRESS, 0x0002_8010)
         self.config_read(MSIX, 0x0000_0011)
-        self.config_write(EXPRESS + 8, MPS_128_MRRS_512)
+        if device_control is not None:
+            self.config_write(EXPRESS + 8, device_control)
         self.config_write(0x04, BUS_MASTER)
         self.config_write(MSIX, 0x8000_0000, first_be=0xC)
         assert self.findings() == []
@@ -231,6 +232,16 @@ def test_writes_to_read_only_registers_teach_nothing(scene):
     scene.device(write(MESSAGE, [MESSAGE_DATA]))
     scene.device(read())
     assert scene.findings() == []
+
+
+def test_reading_device_status_says_nothing_about_device_control():
+    """Until its own bytes are seen, Max_Read_Request_Size is taken for the 512 bytes after a reset."""
+    for control, length, found in ((None, 128, 0), (0x0810, 33, 1), (MPS_128_MRRS_512, 128, 0)):
+        scene = Scene(device_control=control)
+        scene.host(config((EXPRESS + 8) // 4, tag=1, first_be=0xC, requester=HOST, target=DEVICE))
+        scene.device(completion([0x0001_0000], completer=DEVICE, requester=HOST, tag=1))
+        scene.device(read(length=length))
+        assert len(scene.findings()) == found
 
 
 def test_a_function_level_reset_takes_bus_mastering_away(scene):

@@ -21,7 +21,7 @@ GOAL = 100.0
 QUIET = 2048
 #: The link of the cocotb backend: Gen3 with a lane for each 32 bits.
 LINK = LinkModel(bytes_per_kilocycle=15_750, packet_bytes=8)
-#: Bytes of data that it carries in a cycle, in writes of Max_Payload_Size after a reset with the shorter header.
+#: Bytes of data that it carries in a cycle, in writes of 128 bytes with the shorter header.
 LIMIT = LINK.bytes_per_kilocycle / 1000 * 128 / (128 + 12 + LINK.packet_bytes)
 CYCLES = 100_000_000
 DEADLINE_S = 1800

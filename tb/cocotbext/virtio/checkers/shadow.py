@@ -36,6 +36,7 @@ class ConfigShadow:
 
     def __init__(self) -> None:
         self._dwords: dict[int, int] = {}
+        self._known: dict[int, int] = {}  # bits of them that were seen
         self._settings: Settings | None = None
         self._interrupt_pin: int | None = None
 
@@ -69,7 +70,8 @@ class ConfigShadow:
         express, msix = self._capability(Capability.PCI_EXPRESS), self._capability(Capability.MSIX)
         word = _DEVICE_CONTROL_RESET
         if express is not None:
-            word = self._dwords.get(express + _DEVICE_CONTROL, word) & 0xFFFF
+            known = self._known.get(express + _DEVICE_CONTROL, 0) & 0xFFFF
+            word = word & ~known | self._dwords.get(express + _DEVICE_CONTROL, 0) & known
         control = unpack(DeviceControl, word.to_bytes(2, "little"))
         message_control = 0 if msix is None else self._dwords.get(msix, 0) >> 16
         return Settings(
@@ -100,6 +102,7 @@ class ConfigShadow:
 
     def _store(self, offset: int, mask: int, value: int) -> None:
         self._dwords[offset] = self._dwords.get(offset, 0) & ~mask | value & mask
+        self._known[offset] = self._known.get(offset, 0) | mask
         self._settings = None
 
     def _reset(self, device_control: int) -> None:
