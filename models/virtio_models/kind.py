@@ -73,4 +73,5 @@ class DeviceKind:
 
     def handle(self, readable: bytes, room: int) -> bytes | None:
         """Serve a chain: what goes into its writable bytes from the start, or ``None`` for "not yet"."""
+        # Not abstract: a kind without queues, as vmmci, is never handed a chain.
         raise NotImplementedError(f"{type(self).__name__} has no queues")

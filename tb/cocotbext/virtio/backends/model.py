@@ -1,7 +1,7 @@
 """The reference device in Python behind the Host interface: no simulator, no suspension."""
 
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
 from virtio_models.device import ReferenceDevice
@@ -16,6 +16,7 @@ from virtio_spec.vmmci import VmmciAnswer
 
 from ..host import BusError, Host, HostTimeout
 from ..memory import Arena, HostMemory
+from .run import run
 
 __all__ = ["ModelHost", "ModelVmmci", "run"]
 
@@ -215,13 +216,3 @@ class ModelVmmci:
     async def request(self, command: int) -> VmmciAnswer:
         """Ask for a command."""
         return self._kind.request(command)
-
-
-def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine that only ever waits for a :class:`ModelHost`; returns its result."""
-    try:
-        coroutine.send(None)
-    except StopIteration as stop:
-        return stop.value
-    coroutine.close()
-    raise RuntimeError("the coroutine waits for something else than a model")
