@@ -25,6 +25,8 @@ POLLS = 5
 DRIFT_PPM = 300  # of the guest's clock, a bad one
 OFFSET = -SECOND * 5 // 4  # what the guest's clock was wrong by when it booted
 INTX_NS = 20_000
+#: What the host is told comes a few cycles after the guest wrote, and nothing wakes a host that waits.
+NOTICE_NS = 100
 
 CONFIG_CHANGE = 2
 
@@ -108,10 +110,10 @@ class Session:
         row = {"host": self._host_clock()}
         for habit, reader in self.readers.items():
             before, guest = self._host_clock(), self._guest_clock()
-            seconds, microseconds = await reader.time()
-            read, after = seconds * SECOND + microseconds, self._host_clock()
+            behind = -await reader.drift(guest * 1000) // 1000
+            read, after = guest + behind, self._host_clock()
             assert before <= read <= after, f"{habit} reads {read:,} µs, not {before:,} to {after:,}"
-            row[habit] = read - guest
+            row[habit] = behind
         self.tell(drift=row)
 
     async def _raise(self, command: VmmciCommand) -> None:
@@ -127,7 +129,7 @@ class Session:
 
     async def _expect(self, event: VmmciEvent, command: VmmciCommand) -> None:
         events = self.vmmci.events
-        await self.bench.host.sleep(100)
+        await self.bench.host.sleep(NOTICE_NS)
         assert events and events[-1] == (event, command), f"the host was told {events[-1:]}"
 
     async def _quiet(self) -> None:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from cocotbext.virtio.backends.native import run as run_native
 
@@ -60,7 +60,7 @@ def _cocotb(configuration: Configuration, seed: int) -> Measured:
         simulator(generate(configuration), name=configuration.name),
         "virtio_sim.benchmarks.cocotb_bulk",
         directory=build_root() / "bench" / "cocotb",
-        arguments={"configuration": asdict(configuration), "seed": seed},
+        arguments={"configuration": configuration.as_dict(), "seed": seed},
         deadline_s=DEADLINE_S,
     )
     if outcome.failures:

@@ -59,7 +59,7 @@ class NativeFunction:
     def _place(self, bar: int, register: int) -> None:
         """Find out what a BAR is, and give it a place."""
         mask = self._masks[register]
-        if not mask or self._placed.get(register) is not None:
+        if not mask or register in self._placed:
             return  # none, or the upper half of the one before
         io, wide = bool(mask & 1), mask & 7 == 4
         self._regions[bar] = Region((~mask & ALL_ONES | (3 if io else 0xF)) + 1, io)

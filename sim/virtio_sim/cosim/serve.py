@@ -1,7 +1,5 @@
 """Serve the compiled endpoint until told to end: what ``virtio-endpoint cosim`` does."""
 
-import json
-import shlex
 import signal
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -14,30 +12,10 @@ from ..hdl import generate
 from ..native.library import LinkModel, NativeEndpoint
 from .image import ImageFile
 from .native import NativeFunction
+from .qemu import command_line
 from .server import Server
 
-__all__ = ["qemu_command", "serve"]
-
-#: Milliseconds that QEMU waits for an answer; a simulation is slow.
-PATIENCE_MS = 60_000
-
-
-def qemu_command(socket: Path) -> str:
-    """The command line that attaches the device at ``socket``; kernel and image are the user's."""
-    device = {
-        "driver": "vfio-user-pci",
-        "bus": "port",
-        "socket": {"type": "unix", "path": str(socket)},
-        "x-msg-timeout": PATIENCE_MS,
-    }
-    arguments = [
-        ["qemu-system-x86_64", "-machine", "q35,memory-backend=ram", "-m", "512M"],
-        ["-object", "memory-backend-memfd,id=ram,size=512M,share=on"],
-        ["-device", "pcie-root-port,id=port,chassis=1"],
-        ["-device", json.dumps(device)],
-        ["-nographic", "-kernel", "vmlinuz", "-initrd", "initrd.img", "-append", "console=ttyS0"],
-    ]
-    return " \\\n    ".join(shlex.join(part) for part in arguments)
+__all__ = ["serve"]
 
 
 def serve(
@@ -78,5 +56,5 @@ def serve(
 
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, end)
-        report(f"attach it with\n\n{qemu_command(Path(server.path))}\n")
+        report(f"attach it with\n\n{command_line(Path(server.path))}\n")
         server.serve()

@@ -4,7 +4,6 @@ A row of the table names a :class:`Device`; a :class:`Provider` puts one behind 
 QEMU's own devices are :class:`QemuProvider`; an endpoint behind a vfio-user socket is another provider.
 """
 
-import json
 import shutil
 import subprocess
 import sys
@@ -15,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from ..cosim.qemu import vfio_user
+
 __all__ = [
     "Device",
     "DeviceError",
@@ -23,7 +24,6 @@ __all__ = [
     "ServedProvider",
     "model_provider",
     "rtl_provider",
-    "vfio_user",
 ]
 
 KINDS = ("rng", "blk")
@@ -32,8 +32,6 @@ RINGS = ("split", "packed")
 
 #: Seconds that a server has until its socket is there, and until it has ended.
 START, STOP = 300.0, 30.0
-#: Milliseconds that QEMU waits for an answer; simulated devices are slow.
-MESSAGE_TIMEOUT = 60_000
 
 
 class DeviceError(Exception):
@@ -129,17 +127,6 @@ class QemuProvider:
     def stop(self) -> None:
         """Nothing runs outside of QEMU."""
         self._device = self._image = None
-
-
-def vfio_user(bus: str, socket: Path) -> list[str]:
-    """QEMU's arguments for the device behind a vfio-user socket."""
-    device = {
-        "driver": "vfio-user-pci",
-        "bus": bus,
-        "socket": {"type": "unix", "path": str(socket)},
-        "x-msg-timeout": MESSAGE_TIMEOUT,
-    }
-    return ["-device", json.dumps(device)]
 
 
 class ServedProvider:

@@ -1,5 +1,6 @@
 # Leave two writers at work on the root file system; what ends the guest finds requests in flight.
 . /checks/common.sh
+# In the guest's own root file system.
 mkdir -p /work/busy
 for number in 1 2; do
 	while :; do
