@@ -416,7 +416,7 @@ def test_bad_arguments_are_refused():
         Function(
             width=64,
             identity=Identity.modern(2, 0),
-            interface="both",  # pyright: ignore[reportArgumentType]
+            interface="both",  # wrong on purpose  # pyright: ignore[reportArgumentType]
             vectors=1,
             max_payload=128,
             writers=1,

@@ -127,7 +127,7 @@ def test_a_client_that_stops_in_a_message_is_dropped(serve, begun):
 def test_a_silent_client_that_owes_nothing_stays(serve):
     with serve(patience=0.1) as running, running.connect() as client:
         client.version()
-        time.sleep(0.3)
+        time.sleep(0.3)  # longer than the server's patience: nothing must happen in it
         assert client.info() == (3, 9, 5)
 
 
@@ -185,7 +185,7 @@ def test_the_server_sleeps_while_the_device_has_nothing_to_do(attached):
             guest.status()
         time.sleep(0.05)
         before = len(rounds)
-        time.sleep(0.3)
+        time.sleep(0.3)  # nothing must happen in it
         assert len(rounds) == before
 
 
