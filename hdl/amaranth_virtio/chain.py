@@ -7,7 +7,7 @@ from amaranth.utils import ceil_log2
 
 __all__ = ["Chain", "ChainSignature", "readable_layout", "writable_layout"]
 
-TOKEN = unsigned(8)
+TOKEN = unsigned(12)
 QUEUE = unsigned(16)
 
 
@@ -53,6 +53,10 @@ class ChainSignature(wiring.Signature):
     ``reset``
         While high, the device gives up all chains: no beat it sends counts, none arrives. It
         brings its backend to rest (a started storage transfer is run to its end).
+    ``retire``, ``retire_queue``
+        While ``retire`` is high the driver waits for the reset of queue ``retire_queue``: the device completes
+        the chains of it that it holds, or is handed yet, without waiting for anything from outside. What it
+        writes into them, and how many bytes, means nothing any more. [§2.6.1]
     ``idle``
         High when nothing of before ``reset`` can reach the streams or the backend any more; sampled
         while ``reset`` is high.
@@ -66,6 +70,8 @@ class ChainSignature(wiring.Signature):
                 "readable": Out(stream.Signature(readable_layout(width))),
                 "writable": In(stream.Signature(writable_layout(width))),
                 "reset": Out(1),
+                "retire": Out(1),
+                "retire_queue": Out(QUEUE),
                 "idle": In(1),
             }
         )

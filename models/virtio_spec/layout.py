@@ -72,6 +72,10 @@ class Cause(enum.IntEnum):
     INDIRECT = 7  # an indirect descriptor, not negotiated
     TOTAL_LENGTH = 8  # a chain of more than 2**32 - 1 bytes in one direction
     DMA_ERROR = 9  # a read ended in UR, CA, poison or time-out
+    INDIRECT_TABLE = 10  # length no multiple of 16, 0, or more descriptors than a queue may have
+    INDIRECT_NESTED = 11  # an indirect descriptor in an indirect table, or one with NEXT
+    CHAIN_INCOMPLETE = 12  # packed: a chain goes on where nothing is available
+    DESCRIPTOR_REUSE = 13  # more descriptors with the device than the queue has
 
 
 class Diagnostics(data.Struct):

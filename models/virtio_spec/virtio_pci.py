@@ -16,6 +16,7 @@ __all__ = [
     "IsrStatus",
     "LegacyHeader",
     "LegacyVectors",
+    "NotificationData",
     "VirtioPciCap",
     "VirtioPciCfgCap",
     "VirtioPciNotifyCap",
@@ -124,6 +125,18 @@ class CommonCfg(data.Struct):
     queue_reset: 16
     admin_queue_index: 16
     admin_queue_num: 16
+
+
+class NotificationData(data.Struct):
+    """What a driver writes to notify with NOTIFICATION_DATA, 4 bytes.  [§2.9, §4.1.5.2]
+
+    ``next_off`` and ``next_wrap``: place of the next available entry. Split: bits 14:0 and 15 of
+    ``avail.idx``; packed: offset in the ring and wrap counter.
+    """
+
+    vq: 16  # the queue's number, or its queue_notif_config_data
+    next_off: 15
+    next_wrap: 1
 
 
 class LegacyHeader(data.Struct):

@@ -51,4 +51,8 @@ def test_causes_have_their_numbers():
         "INDIRECT": 7,
         "TOTAL_LENGTH": 8,
         "DMA_ERROR": 9,
+        "INDIRECT_TABLE": 10,
+        "INDIRECT_NESTED": 11,
+        "CHAIN_INCOMPLETE": 12,
+        "DESCRIPTOR_REUSE": 13,
     }

@@ -9,6 +9,7 @@ from virtio_spec.virtio_pci import (
     IsrStatus,
     LegacyHeader,
     LegacyVectors,
+    NotificationData,
     VirtioPciCap,
     VirtioPciCfgCap,
     VirtioPciNotifyCap,
@@ -121,3 +122,8 @@ def test_a_transitional_device_has_both_interfaces_and_each_other_one():
         "transitional": (True, True),
         "legacy": (True, False),
     }
+
+
+def test_notification_data_is_4_bytes():
+    raw = wire.pack(NotificationData, vq=0x0102, next_off=0x0304, next_wrap=1)
+    assert raw == bytes.fromhex("02010483")

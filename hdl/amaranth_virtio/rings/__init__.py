@@ -1,0 +1,1 @@
+"""The virtqueue engine: split and packed rings behind chain streams."""
