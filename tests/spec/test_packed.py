@@ -6,7 +6,9 @@ from virtio_spec.packed import EventFlags, EventSuppression, PackedDescriptor, P
 
 def test_a_descriptor_is_16_bytes():
     raw = bytes.fromhex("8877665544332211 ddccbbaa 0201 8280".replace(" ", ""))
-    assert wire.pack(PackedDescriptor, addr=0x1122334455667788, len=0xAABBCCDD, id=0x0102, flags=0x8082) == raw
+    assert (
+        wire.pack(PackedDescriptor, addr=0x1122334455667788, len=0xAABBCCDD, id=0x0102, flags=0x8082) == raw
+    )
     offsets = [wire.field_offset(PackedDescriptor, name) for name in ("addr", "len", "id", "flags")]
     assert offsets == [0, 8, 12, 14]
 
