@@ -1,6 +1,8 @@
 """What a device type declares and does."""
 
-from collections.abc import Callable, Mapping
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from virtio_spec.virtio import DeviceType
@@ -8,11 +10,19 @@ from virtio_spec.virtio_pci import Interface
 
 from .config_space import Identity
 
-__all__ = ["DeviceKind"]
+__all__ = ["DeviceKind", "Waiting"]
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A chain that waits to be served: its readable bytes, and how many it has room for."""
+
+    readable: bytes
+    room: int
 
 
 class DeviceKind:
-    """A device type: what it declares, and what it does with a chain.
+    """A device type: what it declares, and what it does with chains.
 
     Attributes
     ----------
@@ -37,6 +47,10 @@ class DeviceKind:
         Whether the driver has set DRIVER_OK, and whether it uses the legacy interface.
     changed
         To be called after :meth:`config` has changed in a way that the driver is to be told of.
+    poke
+        To be called when something has come from outside that waiting chains may be served with.
+    in_use
+        Whether the queue of a number is enabled and not being reset.
     """
 
     device_type: ClassVar[DeviceType]
@@ -56,6 +70,8 @@ class DeviceKind:
     driver_ok: bool = False
     legacy: bool = False
     changed: Callable[[], None] = staticmethod(lambda: None)
+    poke: Callable[[], None] = staticmethod(lambda: None)
+    in_use: Callable[[int], bool] = staticmethod(lambda queue: False)
 
     def config(self) -> bytes | None:
         """Device configuration as of now, ``None`` if there is none."""
@@ -71,7 +87,19 @@ class DeviceKind:
     def elapse(self, ns: int) -> None:
         """Time passes."""
 
+    def serve(self, queue: int, waiting: Sequence[Waiting], rng: random.Random) -> list[tuple[int, bytes]]:
+        """Which of the chains waiting on a queue, oldest first, are done, and what is written into them.
+
+        Returns pairs of a position in ``waiting`` and the bytes that go into the chain's writable part
+        from the start, in the order in which the chains are to be used. Those of one call are neighbours
+        in the used ring and told to the driver together. Empty: nothing yet; asked again when another
+        chain comes, after :attr:`poke`, and whenever the device has nothing else to do.
+        """
+        position = rng.randrange(len(waiting))
+        data = self.handle(waiting[position].readable, waiting[position].room)
+        return [] if data is None else [(position, data)]
+
     def handle(self, readable: bytes, room: int) -> bytes | None:
-        """Serve a chain: what goes into its writable bytes from the start, or ``None`` for "not yet"."""
+        """Serve a chain of a kind whose chains are served one by one: as :meth:`serve`, ``None``: not yet."""
         # Not abstract: a kind without queues, as vmmci, is never handed a chain.
         raise NotImplementedError(f"{type(self).__name__} has no queues")
