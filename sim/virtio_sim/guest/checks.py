@@ -41,8 +41,9 @@ class Row:
     """One boot: the device, which of the kernel's drivers takes it, how it interrupts, and the checks.
 
     ``driver`` is ``"modern"`` or ``"legacy"``, ``interrupts`` is ``"msix"`` or ``"intx"``; with ``root`` the
-    guest's root file system is on the device. ``end`` says how the guest ends: ``"off"``, ``"killed"`` with
-    QEMU, or in a ``"panic"``.
+    guest's root file system is on the device; with ``peer`` QEMU's own device of the same kind, its disk
+    filled with noise, stands beside it. ``end`` says how the guest ends: ``"off"``, ``"killed"`` with QEMU,
+    or in a ``"panic"``.
     """
 
     device: Device
@@ -50,6 +51,7 @@ class Row:
     driver: str = "modern"
     interrupts: str = "msix"
     root: bool = False
+    peer: bool = False
     end: str = "off"
 
     @property
@@ -64,6 +66,7 @@ class Row:
         words += ["forced legacy"] if self.forced else []
         words += ["intx"] if self.interrupts == "intx" else []
         words += ["root"] if self.root else []
+        words += ["compared"] if self.peer else []
         words += [self.end] if self.end != "off" else []
         return " ".join(words)
 
@@ -104,7 +107,7 @@ class Check:
 
     ``script`` runs in the guest with ``arguments`` for ``deadline`` seconds at most and ``judge`` raises
     :class:`CheckFailed` unless it is content; without a script, ``outside`` is called when the guest is off.
-    ``noise`` matches what the kernel may complain of meanwhile.
+    ``noise`` matches what the kernel may complain of meanwhile. With ``peer`` it is about QEMU's own device.
     """
 
     name: str
@@ -114,6 +117,7 @@ class Check:
     outside: Callable[[Context], Figures] = after_the_end
     deadline: float = 120.0
     noise: str = ""
+    peer: bool = False
 
 
 def _expect(what: str, found: object, expected: object) -> None:
@@ -282,7 +286,8 @@ ENTROPY = Check("entropy", "entropy", (str(ENTROPY_BLOCKS * fips.BLOCK_BYTES),),
 IDENTITY = Check("identity", "identity", (), identity)
 INTERRUPTS = Check("interrupts", "interrupts", (), raised)
 DIGEST = Check("read the disk", "digest", (), digest)
-SPEED = Check("speed", "speed", ("1000", "16", "64"), speed)
+SPEED = Check("speed", "speed", ("own", "1000", "16", "64"), speed)
+PEER_SPEED = Check("speed", "speed", ("peer", *SPEED.arguments[1:]), speed, peer=True)
 GONE = r"I/O error, dev vda"
 #: Driver and device part and meet again, in every way there is.
 PARTINGS = (
@@ -313,6 +318,8 @@ ROOT = (
     Check("e2fsck outside", outside=file_system),
     Check("files outside", outside=files_outside),
 )
+#: Two disks in one guest, measured in the same way one after the other.
+COMPARED = (IDENTITY, SPEED, PEER_SPEED)
 #: What was synced before the end is there afterwards, whatever was under way.
 CRASH = (
     IDENTITY,
@@ -341,6 +348,7 @@ ROWS = (
     Row(Device("blk", "transitional"), ROOT, driver="legacy", root=True),
     Row(Device("blk", "transitional"), ROOT, driver="legacy", interrupts="intx", root=True),
     Row(Device("blk", "legacy"), ROOT, driver="legacy", root=True),
+    Row(Device("blk"), COMPARED, root=True, peer=True),
     Row(Device("blk"), CRASH, root=True, end="killed"),
     Row(Device("blk"), CRASH, root=True, end="panic"),
 )

@@ -1,6 +1,5 @@
 """The command that boots stock Linux guests with virtio devices, and reports."""
 
-from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -17,11 +16,8 @@ from .run import Rig, rows_of
 __all__ = ["guest"]
 
 #: Whose devices there are.
-QEMU = "qemu"
-PROVIDERS = {"rtl": rtl_provider, QEMU: QemuProvider, "model": model_provider}
+PROVIDERS = {"rtl": rtl_provider, "qemu": QemuProvider, "model": model_provider}
 DEFAULT_KERNELS = ("6.1", "6.12")
-#: Rows that QEMU's own devices run in any case, so that every figure has another beside it.
-COMPARED = ("blk", "blk root")
 
 
 def guest(
@@ -36,9 +32,6 @@ def guest(
         str, typer.Option("--row", "-r", help="Only rows with all these words in their name.")
     ] = "",
     seed: Annotated[int, typer.Option("--seed", "-s", help="For the contents of disks.")] = 1,
-    compare: Annotated[
-        bool, typer.Option(help="Boot QEMU's own disk too, for figures to compare with.")
-    ] = True,
     refresh: Annotated[
         bool, typer.Option("--refresh", help="Ask Debian's archive for newer versions.")
     ] = False,
@@ -69,11 +62,7 @@ def guest(
         raise ConfigError(f"no row of {provider} has {row!r} in its name; --list shows all")
     check_seed(seed)
     parts = artifacts(kernel or DEFAULT_KERNELS, refresh=refresh, say=say)
-    rig = Rig(parts, made, build_root() / "guest", seed=seed, say=say)
-    results = rig.run(chosen)
-    compared = [each for each in chosen if each.name in COMPARED]
-    if compare and provider != QEMU and compared:
-        results += replace(rig, provider=PROVIDERS[QEMU]()).run(compared)
+    results = Rig(parts, made, build_root() / "guest", seed=seed, say=say).run(chosen)
     path = build_root() / "guest" / "report.json"
     kernels = {name: entry.release for name, entry in parts.kernels.items()}
     write_report(path, results, versions=parts.versions, kernels=kernels)

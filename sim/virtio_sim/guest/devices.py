@@ -118,11 +118,11 @@ class QemuProvider:
         packed = "on" if self._device.ring == "packed" else "off"
         options = f"bus={bus},disable-legacy={legacy},disable-modern=off,packed={packed}"
         if self._device.kind == "rng":
-            backend = ["-object", "rng-builtin,id=noise"]
-            return [*backend, "-device", f"virtio-rng-pci,rng=noise,{options}"]
+            backend = ["-object", f"rng-builtin,id=noise-{bus}"]
+            return [*backend, "-device", f"virtio-rng-pci,rng=noise-{bus},{options}"]
         file = str(self._image).replace(",", ",,")
-        drive = f"if=none,id=disk,format=raw,cache=writeback,file={file}"
-        return ["-drive", drive, "-device", f"virtio-blk-pci,drive=disk,{options}"]
+        drive = f"if=none,id=disk-{bus},format=raw,cache=writeback,file={file}"
+        return ["-drive", drive, "-device", f"virtio-blk-pci,drive=disk-{bus},{options}"]
 
     def stop(self) -> None:
         """Nothing runs outside of QEMU."""

@@ -16,10 +16,10 @@ from typing import Any
 from .artifacts import Kernel, Prefix
 from .console import Console, ConsoleError
 
-__all__ = ["ROOT_PORT", "Guest", "GuestError", "command_line", "complaints"]
+__all__ = ["PEER_PORT", "ROOT_PORT", "Guest", "GuestError", "command_line", "complaints"]
 
-#: Bus that the device under test is put on.
-ROOT_PORT = "port0"
+#: Buses that the device under test is put on, and a device to compare it with.
+ROOT_PORT, PEER_PORT = "port0", "port1"
 MEMORY = "256M"
 
 #: What a kernel prints when something is wrong that it can tell.

@@ -13,9 +13,9 @@ from pathlib import Path
 from .artifacts import Artifacts, Kernel
 from .checks import DISK_BYTES, ROWS, Check, CheckFailed, Context, Figures, Row
 from .console import ConsoleError
-from .devices import DeviceError, Provider
+from .devices import DeviceError, Provider, QemuProvider
 from .image import RootImage, data_image, initramfs
-from .machine import ROOT_PORT, Guest, GuestError, complaints
+from .machine import PEER_PORT, ROOT_PORT, Guest, GuestError, complaints
 from .program import load_program
 from .report import Result
 
@@ -28,10 +28,17 @@ Say = Callable[[str], None]
 
 
 def rows_of(provider: Provider, wanted: str = "") -> list[Row]:
-    """Rows whose name has all the words of ``wanted`` and whose device the provider offers."""
+    """Rows whose name has all the words of ``wanted`` and whose device the provider offers.
+
+    QEMU's devices are not put beside themselves.
+    """
     words = wanted.split()
     return [
-        row for row in ROWS if provider.offers(row.device) and all(word in row.name.split() for word in words)
+        row
+        for row in ROWS
+        if provider.offers(row.device)
+        and not (row.peer and provider.name == QemuProvider.name)
+        and all(word in row.name.split() for word in words)
     ]
 
 
@@ -105,14 +112,16 @@ class Rig:
             directory=context.directory,
             append=row.append,
             device=self.provider.qemu_arguments(ROOT_PORT),
-            extra=self.provider.arguments,
+            extra=[*self.provider.arguments, *self._peer(row, context)],
         )
         noise = [check.noise for check in row.checks if check.noise]
         with guest:
             collected.add("boot", lambda: self._up(guest, row), fatal=True)
             for check in row.checks:
                 if check.script:
-                    collected.add(check.name, lambda check=check: self._ask(guest, check, context))
+                    collected.add(
+                        check.name, lambda check=check: self._ask(guest, check, context), peer=check.peer
+                    )
             match row.end:
                 case "killed":
                     collected.add("QEMU killed", lambda: self._ended(guest, guest.kill, noise))
@@ -120,6 +129,19 @@ class Rig:
                     collected.add("panic", lambda: self._ended(guest, guest.panic, [*noise, "."]))
                 case _:
                     collected.add("switch off", lambda: self._ended(guest, guest.off, noise))
+
+    def _peer(self, row: Row, context: Context) -> list[str]:
+        """QEMU's own device behind a port of its own."""
+        if not row.peer:
+            return []
+        image = None
+        if row.device.kind == "blk":
+            image = context.directory / "peer.img"
+            data_image(image, seed=self.seed, size=DISK_BYTES)
+        peer = QemuProvider()
+        peer.start(row.device, image=image, directory=context.directory)
+        port = f"pcie-root-port,id={PEER_PORT},chassis=2,slot=2"
+        return ["-device", port, *peer.qemu_arguments(PEER_PORT)]
 
     def _up(self, guest: Guest, row: Row) -> Figures:
         facts, seconds = guest.up(BOOT_DEADLINE)
@@ -163,10 +185,10 @@ class _Collected:
             self._lost = why
             self._keep("guest", "failed", 0.0, {}, why)
 
-    def add(self, name: str, what: Callable[[], Figures], *, fatal: bool = False) -> None:
+    def add(self, name: str, what: Callable[[], Figures], *, fatal: bool = False, peer: bool = False) -> None:
         """Do it, take the time, keep what came of it."""
         if self._lost:
-            self._keep(name, "failed", 0.0, {}, "not reached, the guest was lost")
+            self._keep(name, "failed", 0.0, {}, "not reached, the guest was lost", peer=peer)
             return
         start = time.monotonic()
         figures: Figures = {}
@@ -179,14 +201,16 @@ class _Collected:
         except (ConsoleError, GuestError) as error:
             status, message = "failed", str(error)
             self._lost = message
-        self._keep(name, status, time.monotonic() - start, figures, message)
+        self._keep(name, status, time.monotonic() - start, figures, message, peer=peer)
 
-    def _keep(self, name: str, status: str, seconds: float, figures: Figures, message: str) -> None:
-        kernel, provider, row = self._kernel, self._rig.provider, self._row
-        self.results.append(
-            Result(kernel.series, provider.name, row.name, name, status, round(seconds, 3), figures, message)
-        )
+    def _keep(
+        self, name: str, status: str, seconds: float, figures: Figures, message: str, *, peer: bool = False
+    ) -> None:
+        kernel, row = self._kernel.series, self._row.name
+        provider = QemuProvider.name if peer else self._rig.provider.name
+        self.results.append(Result(kernel, provider, row, name, status, round(seconds, 3), figures, message))
         told = ", ".join(f"{key} {value:,}" for key, value in figures.items())
+        whose = f" of {provider}'s" if peer else ""
         self._rig.say(
-            f"    {status} {seconds:6.1f} s  {name}{': ' if message or told else ''}{message or told}"
+            f"    {status} {seconds:6.1f} s  {name}{whose}{': ' if message or told else ''}{message or told}"
         )

@@ -51,6 +51,7 @@ def test_the_table_has_every_kind_of_device_driver_and_interrupt():
         (LEGACY_ROW, "blk transitional forced legacy", "virtio_pci.force_legacy=1"),
         (Row(Device("blk", "legacy"), (), driver="legacy"), "blk legacy", ""),
         (Row(Device("blk"), (), root=True, end="killed"), "blk root killed", "guest.root=1"),
+        (Row(Device("blk"), (), root=True, peer=True), "blk root compared", "guest.root=1"),
     ],
 )
 def test_a_row_tells_the_kernel_what_to_do(row, name, append):

@@ -26,9 +26,8 @@ def call(tmp_path, monkeypatch, capsys):
         def boot(rig, kernel, row):
             name = rig.provider.name
             status = "failed" if name == fails else "passed"
-            figures = {"boot_s": 4.0 if name == "rtl" else 2.0}
             message = "no answer" if name == fails else ""
-            return [Result(kernel.series, name, row.name, "boot", status, 4.0, figures, message)]
+            return [Result(kernel.series, name, row.name, "boot", status, 4.0, {}, message)]
 
         monkeypatch.setattr(command, "artifacts", artifacts)
         monkeypatch.setattr(Rig, "boot", boot)
@@ -45,13 +44,11 @@ def report(tmp_path):
     return json.loads((tmp_path / "build" / "guest" / "report.json").read_text())
 
 
-def test_every_row_of_the_endpoint_is_booted_and_qemus_own_disk_beside_it(call, tmp_path):
+def test_every_row_of_the_endpoint_is_booted(call, tmp_path):
     assert call().exit_code == 0
     found = report(tmp_path)
-    booted = [(check["provider"], check["device"]) for check in found["checks"]]
-    assert ("rtl", "rng") in booted and ("rtl", "blk root killed") in booted
-    assert [device for provider, device in booted if provider == "qemu"] == ["blk", "blk root"]
-    assert {ratio["ratio"] for ratio in found["ratios"]} == {2.0}
+    booted = {(check["provider"], check["device"]) for check in found["checks"]}
+    assert {("rtl", "rng"), ("rtl", "blk root compared"), ("rtl", "blk root killed")} <= booted
     assert found["kernels"] == {"6.1": "6.1.0-50"}
 
 

@@ -58,7 +58,7 @@ def test_qemus_own_device_has_the_registers_that_were_asked_for(tmp_path, interf
     qemu = QemuProvider()
     qemu.start(Device("rng", interface), image=None, directory=tmp_path)
     words = qemu.qemu_arguments("port0")
-    assert words[-1] == f"virtio-rng-pci,rng=noise,bus=port0,{options},packed=off"
+    assert words[-1] == f"virtio-rng-pci,rng=noise-port0,bus=port0,{options},packed=off"
 
 
 def test_qemu_has_no_legacy_device_with_a_function_level_reset():
@@ -71,7 +71,9 @@ def test_qemus_own_disk_is_the_image_even_with_a_comma_in_its_name(tmp_path):
     qemu.start(Device("blk", ring="packed"), image=Path("/a,b.img"), directory=tmp_path)
     words = qemu.qemu_arguments("port0")
     assert words[1].endswith("file=/a,,b.img")
-    assert words[-1].startswith("virtio-blk-pci,drive=disk,bus=port0,") and words[-1].endswith("packed=on")
+    assert words[-1].startswith("virtio-blk-pci,drive=disk-port0,bus=port0,") and words[-1].endswith(
+        "packed=on"
+    )
 
 
 def test_a_disk_needs_an_image(tmp_path):

@@ -5,7 +5,7 @@ from virtio_sim.guest import run
 from virtio_sim.guest.artifacts import Artifacts, Kernel, Prefix
 from virtio_sim.guest.checks import Check, CheckFailed, Row
 from virtio_sim.guest.console import Answer, ConsoleError
-from virtio_sim.guest.devices import Device, DeviceError
+from virtio_sim.guest.devices import Device, DeviceError, QemuProvider
 from virtio_sim.guest.run import Rig, rows_of
 
 KERNEL = Kernel("6.1", "6.1.0", "6.1.1", Path("/nowhere"))
@@ -40,11 +40,13 @@ class Guest:
     answers: dict = {}
     log = ""
     root = "initramfs"
+    extra: list = []
 
     def __init__(self, prefix, kernel, initrd, *, directory, append, device, extra):
         self.console = self
         self.calls = Guest.calls
         self.kernel_log = Guest.log
+        Guest.extra = list(extra)
 
     def __enter__(self):
         self.calls.append("boot")
@@ -73,12 +75,12 @@ def boot(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "initramfs", lambda *_: b"")
     monkeypatch.setattr(run, "load_program", lambda directory: b"")
 
-    def make(*checks, answers=None, log="", root="initramfs", stop=None):
+    def make(*checks, answers=None, log="", root="initramfs", stop=None, peer=False):
         calls, said = [], []
         Guest.calls, Guest.answers, Guest.log, Guest.root = calls, answers or {}, log, root
         artifacts = Artifacts(Prefix(tmp_path), tmp_path / "busybox", {"6.1": KERNEL}, {})
         rig = Rig(artifacts, Provider(calls, stop), tmp_path / "guest", say=said.append)
-        return rig.boot(KERNEL, Row(Device("rng"), checks)), calls, said
+        return rig.boot(KERNEL, Row(Device("rng"), checks, peer=peer)), calls, said
 
     return make
 
@@ -152,6 +154,35 @@ def test_a_complaint_of_the_kernel_fails_unless_a_check_expects_it(boot):
     )
     results, _, _ = boot(Check("one", "first", noise="I/O error, dev vda"), log=log)
     assert outcome(results)["switch off"] == ("passed", "")
+
+
+def test_a_peer_stands_behind_a_port_of_its_own_and_its_results_are_qemus(boot):
+    def judge(context, answer):
+        return {"random1_requests_per_s": 7.0}
+
+    boot(Check("one", "first"))
+    assert "virtio-rng-pci" not in " ".join(Guest.extra)
+    results, _, said = boot(Check("one", "first"), Check("one", "second", judge=judge, peer=True), peer=True)
+    line = " ".join(Guest.extra)
+    assert line.index("pcie-root-port,id=port1,chassis=2") < line.index(
+        "virtio-rng-pci,rng=noise-port1,bus=port1"
+    )
+    found = {result.provider: result for result in results if result.check == "one"}
+    assert set(found) == {"fake", "qemu"}
+    assert found["qemu"].figures == {"random1_requests_per_s": 7.0} and not found["fake"].figures
+    assert any("one of qemu's" in line for line in said)
+
+
+def test_what_was_not_reached_of_a_peer_has_failed_as_qemus(boot):
+    checks = (Check("one", "first"), Check("two", "second", peer=True))
+    results, _, _ = boot(*checks, peer=True, answers={"first": ConsoleError("the guest was gone")})
+    (lost,) = [result for result in results if result.provider == "qemu"]
+    assert (lost.check, lost.status) == ("two", "failed")
+
+
+def test_qemus_devices_are_not_compared_with_themselves(tmp_path):
+    assert "blk root compared" not in {row.name for row in rows_of(QemuProvider())}
+    assert "blk root" in {row.name for row in rows_of(QemuProvider())}
 
 
 def test_rows_are_chosen_by_words_and_by_what_the_provider_has(tmp_path):

@@ -1,16 +1,19 @@
-# What the checks share. There is one virtio device, below the root port.
+# What the checks share. The device under test stands behind the first root port, the peer, if any, behind the second.
 fact() { echo "@fact $*"; }
 mark() { echo "@mark $*"; }
 fail() { echo "@fail $*"; exit 1; }
 send() { echo "@data $1"; base64; echo "@done"; }
 
-# Directory of the PCI function, of the virtio device on it, and their names.
-function=$(for path in /sys/bus/pci/devices/*; do
+# Directories of the PCI functions, and the name of the first.
+functions=$(for path in /sys/bus/pci/devices/*; do
 	[ "$(cat "$path/vendor")" = 0x1af4 ] && echo "$path"
-done | head -n 1)
+done)
+function=$(echo "$functions" | head -n 1)
+peer=$(echo "$functions" | sed -n 2p)
 [ -n "$function" ] || fail "there is no virtio device on the PCI bus"
 address=${function##*/}
 
+# Name of the virtio device on it.
 virtio() {
 	for path in "$function"/virtio*; do [ -e "$path" ] && echo "${path##*/}" && return; done
 	return 1
@@ -35,6 +38,9 @@ interrupts() {
 driver() { basename "$(readlink "/sys/bus/virtio/devices/$(virtio)/driver")"; }
 
 kind() { case $(cat "/sys/bus/virtio/devices/$(virtio)/device") in 0x0004) echo rng ;; 0x0002) echo blk ;; esac; }
+
+# The disk that a function has.
+disk() { for path in "$1"/virtio*/block/*; do echo "/dev/${path##*/}"; done; }
 
 node() { case $1 in rng) echo /dev/hwrng ;; blk) echo /dev/vda ;; esac; }
 
