@@ -54,9 +54,9 @@ class ChainSignature(wiring.Signature):
         While high, the device gives up all chains: no beat it sends counts, none arrives. It
         brings its backend to rest (a started storage transfer is run to its end).
     ``retire``, ``retire_queue``
-        While ``retire`` is high the driver waits for the reset of queue ``retire_queue``: the device completes
-        the chains of it that it holds, or is handed yet, without waiting for anything from outside. What it
-        writes into them, and how many bytes, means nothing any more. [§2.6.1]
+        While ``retire`` is high the driver waits for the reset of queue ``retire_queue``: the device
+        completes the chains of it that it holds, or is handed yet, without waiting for anything from
+        outside. What it writes into them, and how many bytes, means nothing any more. [§2.6.1]
     ``idle``
         High when nothing of before ``reset`` can reach the streams or the backend any more; sampled
         while ``reset`` is high.

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from virtio_spec.layout import DIAGNOSTICS_MAGIC
@@ -15,6 +15,7 @@ from ..virtqueue.layout import ErrorReport, QueueLookup
 from .config import DeviceConfig, config_groups
 from .interface import CoreSignature
 from .interrupts import InterruptDispatch
+from .queue_reset import QueueResets
 from .queues import QueueContexts, check_queues
 from .reset import ResetSequencer
 from .status import Negotiation, check_features
@@ -41,6 +42,9 @@ class DeviceCore(wiring.Component):
         Greatest queue size, a power of two up to 32768.
     vectors : :class:`int`
         MSI-X vectors of the function, 0 to 2048.
+    ring_features : :class:`int`
+        Features of the virtqueues that the engine has, as a word; offered if there are queues. A legacy
+        driver sees those below 32.
     config_hold : :class:`int`
         Cycles since the last read of the configuration for which a value that was read in part stays
         the same; 250,000,000 are one second at 250 MHz.
@@ -59,7 +63,9 @@ class DeviceCore(wiring.Component):
         Queues whose used ring the driver is to be told of.
     error : :py:`In(stream.Signature(ErrorReport, always_ready=True))`
         The engine met a broken ring: DEVICE_NEEDS_RESET. The first report stands until the reset.
-        These four are present if there are queues.
+    retire : :py:`Out(1)`, retire_queue : :py:`Out(QUEUE)`, retired : :py:`In(1)`
+        A queue is being reset; see :class:`.queue_reset.QueueResets`.
+        These seven are present if there are queues.
     vector : :py:`Out(stream.Signature(16))`
         MSI-X vectors to be signalled; the cause is in the ISR status already.
     msix_enable : :py:`In(1)`
@@ -95,6 +101,7 @@ class DeviceCore(wiring.Component):
         interface: Interface = Interface.MODERN,
         queue_size: int,
         vectors: int,
+        ring_features: int = 0,
         config_hold: int = 250_000_000,
     ):
         if interface not in table.interfaces:
@@ -113,7 +120,10 @@ class DeviceCore(wiring.Component):
         self.queue_size = queue_size
         self.vectors = vectors
         self.config_hold = config_hold
-        self.offered = table.features | (feature_mask(Feature.VERSION_1) if interface.has_modern else 0)
+        self.ring_features = ring_features if table.queues else 0
+        self.offered = table.features | self.ring_features
+        if interface.has_modern:
+            self.offered |= feature_mask(Feature.VERSION_1)
         check_features(self.offered, table.requires)
         members: dict[str, Any] = {
             "transport": In(CoreSignature()),
@@ -136,6 +146,9 @@ class DeviceCore(wiring.Component):
                 "kick": Out(stream.Signature(QUEUE, always_ready=True)),
                 "interrupt": In(stream.Signature(QUEUE)),
                 "error": In(stream.Signature(ErrorReport, always_ready=True)),
+                "retire": Out(1),
+                "retire_queue": Out(QUEUE),
+                "retired": In(1),
             }
         if table.config is not None:
             members |= {"config": In(table.config), "config_changed": In(1)}
@@ -239,6 +252,20 @@ class DeviceCore(wiring.Component):
             interrupts.queue_vector.eq(queues.vector),
             self.kick.valid.eq(host.kick.valid & self.running & (host.kick.p < self.table.queues)),
             self.kick.p.eq(host.kick.p),
+        ]
+        if not self.ring_features >> Feature.RING_RESET & 1:
+            return
+        m.submodules.queue_resets = resets = ResetInserter(self.reset)(QueueResets(queues=self.table.queues))
+        wiring.connect(m, queues.resets, resets.request)
+        m.d.comb += [
+            queues.reset.eq(host.queue_reset & negotiation.features[Feature.RING_RESET] & writable),
+            host.queue_resetting.eq(queues.resetting),
+            self.retire.eq(resets.retire),
+            self.retire_queue.eq(resets.retire_queue),
+            resets.retired.eq(self.retired),
+            queues.clear.eq(resets.clear),
+            queues.clear_queue.eq(resets.retire_queue),
+            resets.cleared.eq(queues.cleared),
         ]
 
     def _config(self, m: Module, writable: Any, *, release: Any) -> tuple[Any, Any]:

@@ -51,6 +51,9 @@ class CoreSignature(wiring.Signature):
     ``queue``, ``registers``, ``queue_enable``, ``queue_data``
         ``registers`` are those of the ``queue`` of the cycle before (``size`` 0 if there is no such
         queue). A write goes to ``queue``, which must have been the same in the cycle before.
+    ``queue_reset``, ``queue_resetting``
+        The driver resets ``queue``, which must have been the same in the cycle before; a reset of it is
+        under way.
     ``config_vector``, ``config_vector_enable``, ``config_vector_data``
         MSI-X vector of configuration changes.
     ``config_index``, ``config_data``, ``config_read``
@@ -89,6 +92,8 @@ class CoreSignature(wiring.Signature):
                 "registers": In(QueueRegisters),
                 "queue_enable": Out(QUEUE_REGISTER_BYTES),
                 "queue_data": Out(QueueRegisters),
+                "queue_reset": Out(1),
+                "queue_resetting": In(1),
                 "config_vector": In(16),
                 "config_vector_enable": Out(2),
                 "config_vector_data": Out(16),

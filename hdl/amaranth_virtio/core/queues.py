@@ -3,7 +3,7 @@
 from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import data, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from virtio_spec.split import MAX_QUEUE_SIZE
@@ -30,7 +30,9 @@ class Row(data.Struct):
     """A queue context in memory, whole bytes."""
 
     size: 16
-    enable: 8
+    enable: 1
+    resetting: 1
+    unused: 6
     desc: 64
     driver: 64
     device: 64
@@ -43,6 +45,9 @@ class QueueContexts(wiring.Component):
     only if 1 is written and ``enable_allowed`` is high. From then on all but ``vector`` is frozen. A
     vector the function does not have reads as NO_VECTOR. Writes to a queue that does not exist are
     ignored, and it reads as ``size`` 0.
+
+    An enabled queue can be reset: it reads as ``resetting`` until its context is cleared, and is then as
+    after a reset of the device.  [virtio 1.4 §2.6.1]
 
     Parameters
     ----------
@@ -61,6 +66,12 @@ class QueueContexts(wiring.Component):
         Byte enables and data of a write to ``queue``, unchanged since the cycle before.
     enable_allowed : :py:`In(1)`
         Queues may be enabled.
+    reset : :py:`In(1)`, resetting : :py:`Out(1)`
+        Reset ``queue``, unchanged since the cycle before; its reset has begun and not ended.
+    resets : :py:`Out(stream.Signature(QUEUE, always_ready=True))`
+        Enabled queues that are to be reset.
+    clear : :py:`In(1)`, clear_queue : :py:`In(QUEUE)`, cleared : :py:`Out(1)`
+        The reset of ``clear_queue`` ends as soon as there is no write.
     sweep : :py:`In(1)`, swept : :py:`Out(1)`
         While ``sweep`` is high, one context per cycle is cleared; ``swept`` with the last.
     lookup : array of three :py:`In(QueueLookup)`
@@ -83,6 +94,12 @@ class QueueContexts(wiring.Component):
                 "write": In(QUEUE_REGISTER_BYTES),
                 "data": In(QueueRegisters),
                 "enable_allowed": In(1),
+                "reset": In(1),
+                "resetting": Out(1),
+                "resets": Out(stream.Signature(QUEUE, always_ready=True)),
+                "clear": In(1),
+                "clear_queue": In(QUEUE),
+                "cleared": Out(1),
                 "sweep": In(1),
                 "swept": Out(1),
                 "lookup": In(QueueLookup).array(3),
@@ -120,7 +137,8 @@ class QueueContexts(wiring.Component):
             m.d.comb += [
                 self.registers.size.eq(row.size),
                 self.registers.vector.eq(mapped(vector_read.data)),
-                self.registers.enable.eq(row.enable[0]),
+                self.registers.enable.eq(row.enable),
+                self.resetting.eq(row.resetting),
                 self.registers.desc.eq(row.desc),
                 self.registers.driver.eq(row.driver),
                 self.registers.device.eq(row.device),
@@ -131,7 +149,7 @@ class QueueContexts(wiring.Component):
             m.d.comb += [
                 read.addr.eq(port.queue),
                 port.context.size.eq(found.size),
-                port.context.enable.eq(found.enable[0]),
+                port.context.enable.eq(found.enable),
                 port.context.desc.eq(found.desc),
                 port.context.driver.eq(found.driver),
                 port.context.device.eq(found.device),
@@ -146,7 +164,14 @@ class QueueContexts(wiring.Component):
             )
         legal = Cat(size == 1 << power for power in range(self.queue_size.bit_length())).any()
         one = (self.data.enable & Cat(bit.replicate(8) for bit in enable_write)) == 1
-        with m.If(self.sweep):
+        beginning = Signal()
+        m.d.comb += [
+            beginning.eq(self.reset & exists & row.enable & ~row.resetting & ~self.sweep),
+            self.resets.valid.eq(beginning),
+            self.resets.payload.eq(self.queue),
+            self.cleared.eq(self.clear & ~self.write.any() & ~self.reset & ~self.sweep),
+        ]
+        with m.If(self.sweep | self.cleared):
             m.d.comb += [
                 context_write.data.eq(initial),
                 context_write.en.eq(-1),
@@ -158,21 +183,24 @@ class QueueContexts(wiring.Component):
             m.d.comb += [
                 stored.size.eq(self.data.size),
                 stored.enable.eq(1),
+                stored.resetting.eq(beginning),
                 stored.desc.eq(self.data.desc),
                 stored.driver.eq(self.data.driver),
                 stored.device.eq(self.data.device),
                 vector_write.data.eq(self.data.vector),
                 vector_write.en.eq(vector_bytes),
             ]
-            with m.If(~row.enable[0]):
+            with m.If(~row.enable):
                 m.d.comb += [
                     context_write.en[0:2].eq(Mux(legal, size_write, 0)),
                     context_write.en[2].eq(one & self.enable_allowed),
                     context_write.en[3:].eq(self.write[6:]),
                 ]
+            with m.Elif(beginning):
+                m.d.comb += context_write.en[2].eq(1)
 
         swept = Signal(range(self.queues))
-        target = Mux(self.sweep, swept, self.queue)
+        target = Mux(self.sweep, swept, Mux(self.cleared, self.clear_queue, self.queue))
         m.d.comb += [
             context_write.addr.eq(target),
             vector_write.addr.eq(target),

@@ -119,6 +119,6 @@ class ChainDone(data.Struct):
     written: unsigned(32)
 
 
-# Write consecutive bytes, at most 64: 8 in each beat but the last, which has ``count`` (1 to 8); ``address`` is
-# that of the first byte, in every beat. Taken means written, in posted order.
+# Write consecutive bytes, at most 64: 8 in each beat but the last, which has ``count`` (1 to 8); ``address``
+# is that of the first byte, in every beat. Taken means written, in posted order.
 ring_write_layout = data.StructLayout({"address": 64, "data": 64, "count": 4, "last": 1})

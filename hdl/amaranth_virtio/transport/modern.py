@@ -26,7 +26,8 @@ class ModernTransport(wiring.Component):
     written whole.
 
     A write to a queue's notification address, whatever its width and value, kicks the queue that the
-    address stands for.
+    address stands for: so NOTIFICATION_DATA and NOTIF_CONFIG_DATA, whose value is the queue's number, need
+    nothing more.
 
     An access takes two cycles, a read's answer comes one cycle later; while the core is busy it waits.
 
@@ -163,9 +164,19 @@ class ModernTransport(wiring.Component):
         ]
         for ours, theirs in queue_fields.items():
             m.d.comb += [core.queue_data[ours].eq(written[theirs]), common[theirs].eq(core.registers[ours])]
-        # Of features that are not offered
-        for name in ("queue_notif_config_data", "queue_reset", "admin_queue_index", "admin_queue_num"):
-            m.d.comb += common[name].eq(0)
+        # It does not choose the interface: a driver has written others long before.
+        m.d.comb += [
+            core.queue_reset.eq(
+                port.writing & ~core.locked & touched("queue_reset").all() & (written.queue_reset == 1)
+            ),
+            common.queue_reset.eq(core.queue_resetting),
+            # Of a feature that is not offered
+            common.admin_queue_index.eq(0),
+            common.admin_queue_num.eq(0),
+        ]
         with m.If(common.queue_select < self.queues):
-            m.d.comb += common.queue_notify_off.eq(common.queue_select)
+            m.d.comb += [
+                common.queue_notify_off.eq(common.queue_select),
+                common.queue_notif_config_data.eq(common.queue_select),
+            ]
         return common, Cat(*enables, status_write & nonzero).any()

@@ -133,7 +133,7 @@ def test_every_field_reads_alike_at_every_width(size):
         await bar.write(QUEUE_ENABLE, 2, 1)
         expected = bytes.fromhex(
             "00000000 29000000 00000000 09000000 0100 0300 0b 00 0200"
-            "1000 0300 0100 0200 4433221188776655 00000000ccbbaa99 00ffeedd00000000 0000000000000000"
+            "1000 0300 0100 0200 4433221188776655 00000000ccbbaa99 00ffeedd00000000 0200000000000000"
         )
         image = b""
         for offset in range(0, 64, size):
