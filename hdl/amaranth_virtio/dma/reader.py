@@ -15,7 +15,7 @@ from .layout import DmaSettings, read_data_layout, read_request_layout
 from .readout import ReadOut, extent_layout
 from .router import CompletionRouter
 from .slots import SlotMemory, slot_shape
-from .split import Splitter, check_max_bytes
+from .split import Splitter, Whole, check_max_bytes
 
 __all__ = ["CompletionRouter", "ReadChannel"]
 
@@ -68,6 +68,9 @@ class ReadChannel(wiring.Component):
         Given back beside the data.
     timeout : :class:`int`
         Completion time-out in cycles, at least 16.
+    whole : :class:`bool`
+        No request crosses a multiple of 128 bytes: the client sees to that, and the channel does not split.
+        The first TLP leaves two cycles after its request.
 
     Members
     -------
@@ -90,7 +93,17 @@ class ReadChannel(wiring.Component):
         and completer abort counts as UR.
     """
 
-    def __init__(self, *, width: int, tags: int, first_tag: int, max_bytes: int, context: Any, timeout: int):
+    def __init__(
+        self,
+        *,
+        width: int,
+        tags: int,
+        first_tag: int,
+        max_bytes: int,
+        context: Any,
+        timeout: int,
+        whole: bool = False,
+    ):
         if not 1 <= tags <= 256 or not 0 <= first_tag or first_tag + tags > 256:
             raise ValueError(f"tags {first_tag} to {first_tag + tags - 1} are not a range inside 0 to 255")
         if first_tag >= SHORT_TAGS:
@@ -103,6 +116,7 @@ class ReadChannel(wiring.Component):
         self.max_bytes = check_max_bytes(max_bytes)
         self.context = context
         self.timeout = timeout
+        self.whole = whole
         super().__init__(
             {
                 "request": In(stream.Signature(read_request_layout(context))),
@@ -126,7 +140,11 @@ class ReadChannel(wiring.Component):
         m = Module()
         rows = self.max_bytes * 8 // self.width
         slot_bits = slot_shape(self.tags)
-        m.submodules.splitter = splitter = Splitter(max_bytes=self.max_bytes, context=self.context)
+        m.submodules.splitter = splitter = (
+            Whole(context=self.context)
+            if self.whole
+            else Splitter(max_bytes=self.max_bytes, context=self.context)
+        )
         m.submodules.tracker = tracker = CompletionTracker(
             width=self.width, tags=self.tags, first_tag=self.first_tag, max_bytes=self.max_bytes
         )

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from .layout import read_request_layout
 
-__all__ = ["Splitter", "check_max_bytes", "part_layout"]
+__all__ = ["Splitter", "Whole", "check_max_bytes", "part_layout"]
 
 PAGE_BITS = 12  # no request crosses a 4 KiB boundary  [PCIe base 5.0 §2.2.7]
 
@@ -33,6 +33,18 @@ def part_layout(context: Any) -> data.StructLayout:
         Last part of its request.
     """
     return data.StructLayout({"address": 64, "final": PAGE_BITS, "last": 1, "context": context})
+
+
+def splitter_members(context: Any) -> dict[str, Any]:
+    """Members of :class:`Splitter` and of what takes its place."""
+    return {
+        "i": In(stream.Signature(read_request_layout(context))),
+        "o": Out(stream.Signature(part_layout(context))),
+        "size": In(3),
+        "cut": In(1),
+        "flush": In(1),
+        "busy": Out(1),
+    }
 
 
 class Splitter(wiring.Component):
@@ -66,16 +78,7 @@ class Splitter(wiring.Component):
     def __init__(self, *, max_bytes: int, context: Any):
         self.max_bytes = check_max_bytes(max_bytes)
         self.context = context
-        super().__init__(
-            {
-                "i": In(stream.Signature(read_request_layout(context))),
-                "o": Out(stream.Signature(part_layout(context))),
-                "size": In(3),
-                "cut": In(1),
-                "flush": In(1),
-                "busy": Out(1),
-            }
-        )
+        super().__init__(splitter_members(context))
 
     def elaborate(self, platform: Any) -> Module:
         """Build the splitter."""
@@ -126,4 +129,31 @@ class Splitter(wiring.Component):
             ]
         with m.If(self.flush):
             m.d.sync += [active.eq(0), self.o.valid.eq(0)]
+        return m
+
+
+class Whole(wiring.Component):
+    """In the place of a :class:`Splitter`, for a client whose requests cross no multiple of 128 bytes.
+
+    One part per cycle, one cycle after its request; for the members see there.
+    """
+
+    def __init__(self, *, context: Any):
+        self.context = context
+        super().__init__(splitter_members(context))
+
+    def elaborate(self, platform: Any) -> Module:
+        """Build the register between request and part."""
+        m = Module()
+        request = self.i.payload
+        final = (request.address[:7] + request.length[:8] - 1)[:7]
+        m.d.comb += [self.i.ready.eq(~self.o.valid | self.o.ready | self.flush), self.busy.eq(self.o.valid)]
+        with m.If(self.i.ready):
+            m.d.sync += [
+                self.o.valid.eq(self.i.valid & ~self.flush),
+                self.o.payload.address.eq(request.address),
+                self.o.payload.final.eq(Cat(final, request.address[7:PAGE_BITS])),
+                self.o.payload.last.eq(1),
+                self.o.payload.context.eq(request.context),
+            ]
         return m

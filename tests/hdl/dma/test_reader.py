@@ -425,19 +425,57 @@ def test_without_bus_mastering_nothing_is_offered_but_an_offer_stands() -> None:
     simulate(dut, client)
 
 
-@pytest.mark.parametrize("answered", [True, False])
-def test_a_flush_ends_idle_and_leaves_nothing_behind(answered: bool) -> None:
-    """Trap 6: RESET-DEV-02. No data of before the flush comes out, whether completions come or not."""
-    dut = channel(64, tags=4, timeout=300)
+def inside_blocks(seed: int, count: int) -> list[tuple[int, int]]:
+    """Requests that cross no multiple of 128 bytes."""
+    rng = random.Random(seed)
+    starts = [(rng.choice((0x1000, 0xFFFF_FF80, 0x12_3456_7880)), rng.randrange(128)) for _ in range(count)]
+    return [(base + at, rng.randint(1, 128 - at)) for base, at in starts]
+
+
+@pytest.mark.parametrize("stall", STALLS)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_channel_for_whole_requests_reads_like_any_other(width: int, stall: float) -> None:
+    requests = inside_blocks(width, 40 if stall < 0.9 else 8)
+    host = ReadHost(width, limit=128, tags=range(4, 12), stall=stall, boundary=64, wait_for=3)
+    assert run(channel(width, max_bytes=128, whole=True), host, requests) == whole(requests)
+    assert len(host.reads) == len(requests)
+
+
+@pytest.mark.parametrize("fault", STROBE)
+def test_a_failed_whole_read_ends_no_other(fault: str) -> None:
+    requests = inside_blocks(3, 6) + [(0x20000, 128)] + inside_blocks(4, 6)
     host = ReadHost(
-        64, limit=256, tags=range(4, 8), wait_for=4, fault=lambda tlp: None if answered or flushed else "lost"
+        64,
+        limit=128,
+        tags=range(4, 12),
+        boundary=64,
+        fault=lambda tlp: fault if tlp.address == 0x20000 else None,
+    )
+    good = whole(requests)
+    good[6] = (0x106, b"", True)
+    dut = channel(64, max_bytes=128, whole=True, timeout=400)
+    assert run(dut, host, requests, deadline=8000) == good
+
+
+@pytest.mark.parametrize("kind", [{}, {"whole": True, "max_bytes": 128}], ids=["split", "whole"])
+@pytest.mark.parametrize("answered", [True, False])
+def test_a_flush_ends_idle_and_leaves_nothing_behind(answered: bool, kind: dict[str, Any]) -> None:
+    """Trap 6: RESET-DEV-02. No data of before the flush comes out, whether completions come or not."""
+    dut = channel(64, tags=4, timeout=300, **kind)
+    longest = 128 if kind else 4096
+    host = ReadHost(
+        64,
+        limit=256,
+        tags=range(4, 8),
+        wait_for=1 if kind else 4,
+        fault=lambda tlp: None if answered or flushed else "lost",
     )
     flushed: list[int] = []
 
     async def client(ctx: Any) -> None:
         settle(ctx, dut)
         ctx.set(dut.completion_timeout_disable, 1)
-        await send(ctx, dut.request, [{"address": 0x1000, "length": 4096, "context": 1}])
+        await send(ctx, dut.request, [{"address": 0x1000, "length": longest, "context": 1}])
         await ctx.tick().repeat(12)
         assert not ctx.get(dut.idle)
         ctx.set(dut.flush, 1)
