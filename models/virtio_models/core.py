@@ -9,6 +9,7 @@ from .dma import Dma
 from .kind import DeviceKind
 from .legacy import LegacyRegisters
 from .modern import ModernRegisters
+from .options import PLAIN, RingOptions
 from .pci import MAX_VECTORS, PciFunction
 
 __all__ = ["DeviceCore"]
@@ -30,6 +31,8 @@ class DeviceCore(ModernRegisters, LegacyRegisters):
     vectors
         Number of MSI-X vectors; by default one per queue and one for configuration changes, as far as
         they fit the table, or none for a device type without MSI-X.
+    rings
+        Features of rings and notifications that it offers, if it has queues.
     seed
         For the time that resets take.
     config_hold_ns
@@ -44,6 +47,7 @@ class DeviceCore(ModernRegisters, LegacyRegisters):
         interface: Interface = Interface.MODERN,
         queue_size: int = 64,
         vectors: int | None = None,
+        rings: RingOptions = PLAIN,
         seed: int = 0,
         config_hold_ns: int = 1_000_000_000,
     ):
@@ -62,4 +66,11 @@ class DeviceCore(ModernRegisters, LegacyRegisters):
         self.dma = dma
         has_config = kind.config_layout is not None
         self.pci = PciFunction(identity, self, dma, interface=interface, device_config=has_config)
-        super().__init__(kind, interface, queue_size=queue_size, seed=seed, config_hold_ns=config_hold_ns)
+        super().__init__(
+            kind,
+            interface,
+            queue_size=queue_size,
+            rings=rings,
+            seed=seed,
+            config_hold_ns=config_hold_ns,
+        )

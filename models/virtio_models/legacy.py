@@ -10,7 +10,7 @@ from virtio_spec.split import LEGACY_ALIGN, legacy_layout
 from virtio_spec.virtio import NO_VECTOR, DeviceStatus, Feature
 from virtio_spec.virtio_pci import Interface, LegacyHeader, LegacyVectors
 
-from .state import DeviceState
+from .state import LEGACY_FEATURES, DeviceState
 
 __all__ = ["LegacyRegisters"]
 
@@ -76,7 +76,7 @@ class LegacyRegisters(DeviceState):
     @property
     def legacy_offered(self) -> int:
         """Features as the legacy interface offers them: high ones do not exist."""
-        return self.offered & 0xFFFF_FFFF | 1 << Feature.ANY_LAYOUT
+        return self.offered & LEGACY_FEATURES | 1 << Feature.ANY_LAYOUT
 
     def _legacy_get(self, name: str) -> int:
         number = self.legacy_queue_select
@@ -109,7 +109,7 @@ class LegacyRegisters(DeviceState):
             case "driver_features":
                 if DeviceStatus.DRIVER_OK not in self.status:
                     self.accepted = self._with_prerequisites(value & self.legacy_offered)
-                    self.kind.accepted = self.accepted
+                    self._negotiated()
             case "queue_address":
                 if number < len(self.queues):
                     self._set_queue_address(number, value)

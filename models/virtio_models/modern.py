@@ -2,10 +2,10 @@
 
 from virtio_spec import layout, wire
 from virtio_spec.layout import Diagnostics
-from virtio_spec.virtio import NO_VECTOR, DeviceStatus
+from virtio_spec.virtio import NO_VECTOR, DeviceStatus, Feature
 from virtio_spec.virtio_pci import CommonCfg, Interface
 
-from .split import SplitQueue
+from .packed import PackedQueue
 from .state import DeviceState
 
 __all__ = ["ModernRegisters"]
@@ -30,11 +30,17 @@ _FIELDS: tuple[tuple[str, int, int], ...] = tuple(
         ("queue_desc", 8),
         ("queue_driver", 8),
         ("queue_device", 8),
+        ("queue_notif_config_data", 2),
+        ("queue_reset", 2),
     ]
     for suffix, shift, size in ([("_low", 0, 4), ("_high", 4, 4)] if size == 8 else [("", 0, size)])
 )
 
 READ_ONLY = {"device_feature", "num_queues", "config_generation", "queue_notify_off"}
+READ_ONLY |= {"queue_notif_config_data"}
+
+#: What queue_notif_config_data differs in from the queue's number.
+NOTIF_CONFIG_MARK = 0x5A00
 
 
 class ModernRegisters(DeviceState):
@@ -66,7 +72,24 @@ class ModernRegisters(DeviceState):
         elif layout.NOTIFY_OFFSET <= offset and enable:
             queue = (offset - layout.NOTIFY_OFFSET) // layout.NOTIFY_MULTIPLIER
             if self._choose(Interface.MODERN) and queue < len(self.queues):
-                self._kicked.add(queue)
+                self._notified(queue, enable, value)
+
+    def _notified(self, queue: int, enable: int, value: int) -> None:
+        """A driver notifies of a queue: a whole one, and with the right number where that matters.
+
+        Where the driver is in the ring, as NOTIFICATION_DATA says, is not needed here.
+        """
+        with_data, with_config = (
+            self.accepted >> bit & 1 for bit in (Feature.NOTIFICATION_DATA, Feature.NOTIF_CONFIG_DATA)
+        )
+        needed = 0b1111 if with_data else 0b0011 if with_config else 0
+        if enable & needed != needed or queue in self._retiring:
+            return
+        if not with_config or value & 0xFFFF == self._notif_config_data(queue):
+            self._kicked.add(queue)
+
+    def _notif_config_data(self, queue: int) -> int:
+        return queue ^ NOTIF_CONFIG_MARK if self.accepted >> Feature.NOTIF_CONFIG_DATA & 1 else 0
 
     def _common_read(self, offset: int, enable: int) -> int:
         result = 0
@@ -90,7 +113,7 @@ class ModernRegisters(DeviceState):
 
     def _get(self, name: str, by_driver: bool) -> int:
         exists = self.queue_select < len(self.queues)
-        queue = self.queues[self.queue_select] if exists else SplitQueue(0)
+        queue = self.queues[self.queue_select] if exists else self.split_ring(0)
         vector = self.queue_vectors[self.queue_select] if exists else NO_VECTOR
         field, _, half = name.rpartition("_")
         if half in ("low", "high"):
@@ -121,6 +144,10 @@ class ModernRegisters(DeviceState):
                 return vector
             case "queue_enable":
                 return int(queue.enabled)
+            case "queue_notif_config_data":
+                return self._notif_config_data(self.queue_select) if exists else 0
+            case "queue_reset":
+                return self._read_queue_reset(self.queue_select, by_driver)
             case _:  # queue_notify_off
                 return self.queue_select if exists else 0
 
@@ -171,12 +198,18 @@ class ModernRegisters(DeviceState):
 
     def _set_queue(self, name: str, value: int) -> None:
         queue = self.queues[self.queue_select]
+        if self.queue_select in self._retiring:
+            return
         if name == "queue_msix_vector":
             self.queue_vectors[self.queue_select] = self._valid_vector(value)
+        elif name == "queue_reset":
+            if value == 1 and queue.has(Feature.RING_RESET):
+                self._reset_queue(self.queue_select)
         elif queue.enabled:
             return
         elif name == "queue_size":
-            if value and not value & value - 1 and value <= self.queue_size:
+            any_size = isinstance(queue, PackedQueue)
+            if 0 < value <= self.queue_size and (any_size or not value & value - 1):
                 queue.size = value
         elif name == "queue_enable":
             queue.enabled = value == 1 and DeviceStatus.FEATURES_OK in self.status

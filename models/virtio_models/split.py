@@ -1,125 +1,122 @@
 """Device side of a split virtqueue, with every check on what the driver wrote.  [virtio 1.4 §2.7]"""
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 from virtio_spec import split, wire
 from virtio_spec.layout import Cause
 from virtio_spec.split import AvailFlags, Descriptor, DescriptorFlag, UsedElem
+from virtio_spec.virtio import Feature
 
 from .dma import Dma
+from .ring import Chain, Ring, RingError
 
-__all__ = ["Chain", "RingError", "Segment", "SplitQueue"]
+__all__ = ["SplitQueue"]
 
-MAX_TOTAL = 2**32 - 1
-
-
-class RingError(Exception):
-    """The ring is broken."""
-
-    def __init__(self, cause: Cause, head: int = 0, descriptor: int = 0):
-        self.cause, self.head, self.descriptor = cause, head, descriptor
-        super().__init__(f"{cause.name}, head {head}, descriptor {descriptor}")
-
-
-@dataclass(frozen=True)
-class Segment:
-    """One descriptor's buffer."""
-
-    address: int
-    length: int
+WORD = 2**16  # indices count modulo this
 
 
 @dataclass
-class Chain:
-    """A chain that passed every check."""
+class SplitQueue(Ring):
+    """One queue: its registers, and where the device is in the rings.
 
-    head: int
-    readable: list[Segment] = field(default_factory=list)
-    writable: list[Segment] = field(default_factory=list)
+    Attributes
+    ----------
+    next_avail, used_index
+        Indices of the next entry to be read of the available ring, and to be written of the used ring.
+    """
 
-    @property
-    def room(self) -> int:
-        """Bytes the device may write."""
-        return sum(segment.length for segment in self.writable)
-
-
-@dataclass
-class SplitQueue:
-    """One queue: its registers, and where the device is in the rings."""
-
-    size: int
-    desc: int = 0
-    driver: int = 0
-    device: int = 0
-    enabled: bool = False
     next_avail: int = 0
     used_index: int = 0
+    _told: int = field(init=False, default=0)  # used_index when the driver was last asked
+    _armed: int | None = field(init=False, default=None)
+
+    # -- what is available -------------------------------------------------------------------------
 
     def fetch(self, dma: Dma) -> Chain | None:
         """The next available chain, ``None`` if there is none; :class:`RingError`."""
         index = int.from_bytes(dma.read(self.driver + 2, 2), "little")
-        ahead = (index - self.next_avail) % 2**16
+        ahead = (index - self.next_avail) % WORD
         if ahead > self.size:
             raise RingError(Cause.AVAIL_INDEX)
         if not ahead:
             return None
         slot = self.driver + split.avail_ring_offset(self.next_avail % self.size)
         head = int.from_bytes(dma.read(slot, 2), "little")
-        self.next_avail = (self.next_avail + 1) % 2**16
+        self.next_avail = (self.next_avail + 1) % WORD
         if head >= self.size:
             raise RingError(Cause.HEAD_INDEX, head)
-        return self._walk(dma, head)
+        return self._take(self._walk(dma, head))
 
     def _walk(self, dma: Dma, head: int) -> Chain:
-        chain, number = Chain(head), head
+        chain, number = Chain(head, id=head), head
         for _ in range(self.size):
-            raw = dma.read(self.desc + wire.size(Descriptor) * number, wire.size(Descriptor))
-            descriptor = wire.unpack(Descriptor, raw)
-            flags = DescriptorFlag(descriptor.flags & 7)
-            if DescriptorFlag.INDIRECT in flags:
-                raise RingError(Cause.INDIRECT, head, number)
-            if not descriptor.len:
-                raise RingError(Cause.ZERO_LENGTH, head, number)
-            if DescriptorFlag.WRITE in flags:
-                chain.writable.append(Segment(descriptor.addr, descriptor.len))
-            elif chain.writable:
-                raise RingError(Cause.READABLE_AFTER_WRITABLE, head, number)
-            else:
-                chain.readable.append(Segment(descriptor.addr, descriptor.len))
-            if max(sum(s.length for s in part) for part in (chain.readable, chain.writable)) > MAX_TOTAL:
-                raise RingError(Cause.TOTAL_LENGTH, head, number)
-            if DescriptorFlag.NEXT not in flags:
+            descriptor = self._descriptor(dma, self.desc, number)
+            chain.descriptors += 1
+            last = not descriptor.flags & DescriptorFlag.NEXT
+            if descriptor.flags & DescriptorFlag.INDIRECT:
+                entries = self._entries(chain, number, descriptor.len, alone=last)
+                return self._walk_table(dma, chain, descriptor.addr, entries)
+            write = bool(descriptor.flags & DescriptorFlag.WRITE)
+            chain.add(descriptor.addr, descriptor.len, write=write, number=number)
+            if last:
                 return chain
             if descriptor.next >= self.size:
                 raise RingError(Cause.NEXT_INDEX, head, number)
             number = descriptor.next
         raise RingError(Cause.CHAIN_LOOP, head, number)
 
-    def gather(self, dma: Dma, chain: Chain) -> bytes:
-        """The chain's readable bytes."""
-        return b"".join(dma.read(segment.address, segment.length) for segment in chain.readable)
+    def _walk_table(self, dma: Dma, chain: Chain, table: int, entries: int) -> Chain:
+        """The rest of a chain stands in an indirect table, linked as in the descriptor table.  [§2.7.5.3]"""
+        number = 0
+        for _ in range(entries):
+            descriptor = self._descriptor(dma, table, number)
+            if descriptor.flags & DescriptorFlag.INDIRECT:
+                raise RingError(Cause.INDIRECT_NESTED, chain.head, number)
+            write = bool(descriptor.flags & DescriptorFlag.WRITE)
+            chain.add(descriptor.addr, descriptor.len, write=write, number=number)
+            if not descriptor.flags & DescriptorFlag.NEXT:
+                return chain
+            if descriptor.next >= entries:
+                raise RingError(Cause.NEXT_INDEX, chain.head, number)
+            number = descriptor.next
+        raise RingError(Cause.CHAIN_LOOP, chain.head, number)
 
-    def scatter(self, dma: Dma, chain: Chain, data: bytes) -> Generator[None, None, None]:
-        """Write ``data`` from the start of the chain's writable bytes; yields after each write."""
-        position = 0
-        for segment in chain.writable:
-            part = data[position : position + segment.length]
-            position += segment.length
-            if part:
-                dma.write(segment.address, part)
-                yield
+    @staticmethod
+    def _descriptor(dma: Dma, table: int, number: int) -> SimpleNamespace:
+        size = wire.size(Descriptor)
+        return wire.unpack(Descriptor, dma.read(table + size * number, size))
 
-    def push(self, dma: Dma, chain: Chain, written: int) -> Generator[None, None, None]:
-        """Return a chain to the driver: the element first, then the index; yields after each write."""
-        element = wire.pack(UsedElem, id=chain.head, len=written)
-        dma.write(self.device + split.used_ring_offset(self.used_index % self.size), element)
-        yield
-        self.used_index = (self.used_index + 1) % 2**16
+    def arm(self, dma: Dma) -> bool:
+        """Write ``avail_event``, with EVENT_IDX and if it does not stand there already.  [§2.7.10]"""
+        if not self.has(Feature.EVENT_IDX) or self._armed == self.next_avail:
+            return False
+        self._armed = self.next_avail
+        dma.write(self.device + split.used_ring_offset(self.size), self._armed.to_bytes(2, "little"))
+        return True
+
+    # -- what is used ------------------------------------------------------------------------------
+
+    def push(
+        self, dma: Dma, done: Sequence[tuple[Chain, int]], *, merged: bool = False
+    ) -> Generator[None, None, None]:
+        """Elements first, then the index; a single element stands where that of the first chain would."""
+        for position, (chain, written) in enumerate(done[-1:] if merged else done):
+            slot = (self.used_index + position) % self.size
+            element = wire.pack(UsedElem, id=chain.id, len=written)
+            dma.write(self.device + split.used_ring_offset(slot), element)
+            yield
+        self._give_back(done)
+        self.used_index = (self.used_index + len(done)) % WORD
         dma.write(self.device + 2, self.used_index.to_bytes(2, "little"))
         yield
 
     def wants_interrupt(self, dma: Dma) -> bool:
-        """Whether the driver wants to hear of used buffers, as of now."""
-        flags = int.from_bytes(dma.read(self.driver, 2), "little")
-        return not flags & AvailFlags.NO_INTERRUPT
+        """With EVENT_IDX whether the element of index ``used_event`` was written; without, by the flags."""
+        if not self.has(Feature.EVENT_IDX):
+            flags = int.from_bytes(dma.read(self.driver, 2), "little")
+            return not flags & AvailFlags.NO_INTERRUPT
+        event = int.from_bytes(dma.read(self.driver + split.avail_ring_offset(self.size), 2), "little")
+        told, self._told = self._told, self.used_index
+        return (event - told) % WORD < (self.used_index - told) % WORD

@@ -9,9 +9,12 @@ from virtio_spec.virtio import NO_VECTOR, DeviceStatus, Feature
 from virtio_spec.virtio_pci import Interface, IsrStatus
 
 from .kind import DeviceKind
+from .options import RingOptions
+from .packed import PackedQueue
 from .pci import PciFunction
+from .ring import Ring, RingError
 from .snapshots import Snapshots, field_bytes
-from .split import RingError, SplitQueue
+from .split import SplitQueue
 
 __all__ = ["DeviceState"]
 
@@ -23,6 +26,8 @@ DRIVER_BITS = (
     | DeviceStatus.FEATURES_OK
     | DeviceStatus.FAILED
 )
+#: Features that exist on the legacy interface.
+LEGACY_FEATURES = 0xFFFF_FFFF
 
 
 class DeviceState:
@@ -33,18 +38,34 @@ class DeviceState:
     in_use
         The interface whose rules hold and whose writes count; ``None`` until a transitional device's
         driver has written something.
+    split_ring, packed_ring
+        What queues are made of.
     """
+
+    split_ring: type[SplitQueue] = SplitQueue
+    packed_ring: type[PackedQueue] = PackedQueue
 
     pci: PciFunction
     in_use: Interface | None
 
     def __init__(
-        self, kind: DeviceKind, interface: Interface, *, queue_size: int, seed: int, config_hold_ns: int
+        self,
+        kind: DeviceKind,
+        interface: Interface,
+        *,
+        queue_size: int,
+        rings: RingOptions,
+        seed: int,
+        config_hold_ns: int,
     ):
         if queue_size < 1 or queue_size > MAX_QUEUE_SIZE or queue_size & queue_size - 1:
             raise ValueError(f"queue_size is a power of two up to {MAX_QUEUE_SIZE}, not {queue_size}")
         self.kind, self.interface, self.queue_size = kind, interface, queue_size
-        self.offered = kind.features | (1 << Feature.VERSION_1 if interface.has_modern else 0)
+        self.offered = kind.features | (rings.features if kind.queues else 0)
+        if interface.has_modern:
+            self.offered |= 1 << Feature.VERSION_1
+        else:
+            self.offered &= LEGACY_FEATURES
         self._rng = random.Random(f"device {seed}")
         self.generation = 0
         self._config_was_read = False
@@ -58,7 +79,7 @@ class DeviceState:
             self._writable = {offset for name in kind.writable for offset in field_bytes(config, name)}
             if kind.acknowledge is not None:
                 self._acknowledge = wire.field_offset(config, kind.acknowledge)
-        kind.changed = self.config_changed
+        kind.changed, kind.poke, kind.in_use = self.config_changed, self._poked, self.queue_in_use
         self._isr = 0
         self._resetting = 0
         self._reset()
@@ -99,7 +120,8 @@ class DeviceState:
         self.isr = 0
         self.cause = Cause.NONE
         self.diagnostics = wire.pack(Diagnostics, magic=layout.DIAGNOSTICS_MAGIC)
-        self.queues = [SplitQueue(self.queue_size) for _ in range(self.kind.queues)]
+        self.queues: list[Ring] = [self.split_ring(self.queue_size) for _ in range(self.kind.queues)]
+        self._retiring: dict[int, int] = {}  # queues being reset, and for how many more reads that lasts
         self.config_vector = NO_VECTOR
         self.queue_vectors = [NO_VECTOR] * self.kind.queues
         self.device_feature_select = self.driver_feature_select = self.queue_select = 0
@@ -113,10 +135,38 @@ class DeviceState:
     def _stop(self) -> None:
         """Give up all work."""
 
+    def _retired(self, number: int) -> None:
+        """Give up the work of one queue."""
+
+    def _poked(self) -> None:
+        """Something has come that work had to wait for."""
+
     def function_reset(self) -> int:
         """Reset by the PCI function."""
         self._finish_reset()
         return self._rng.randrange(4)
+
+    # -- queues ------------------------------------------------------------------------------------
+
+    def queue_in_use(self, number: int) -> bool:
+        """Whether a queue is enabled and not being reset."""
+        return self.queues[number].enabled and number not in self._retiring
+
+    def _reset_queue(self, number: int) -> None:
+        """Start nothing more for a queue; what is under way goes on until the reset is finished.  [§2.6.1]"""
+        self._retiring.setdefault(number, 1 + self._rng.randrange(3))
+        self._kicked.discard(number)
+
+    def _read_queue_reset(self, number: int, by_driver: bool) -> int:
+        """The end of a queue's reset shows after a few reads here."""
+        if number in self._retiring and by_driver:
+            self._retiring[number] -= 1
+            if not self._retiring[number]:
+                del self._retiring[number]
+                self._retired(number)
+                self.queues[number] = type(self.queues[number])(self.queue_size, features=self.accepted)
+                self.queue_vectors[number] = NO_VECTOR
+        return int(number in self._retiring)
 
     # -- interrupts --------------------------------------------------------------------------------
 
@@ -194,6 +244,16 @@ class DeviceState:
     def _met(self, bit: int, features: int) -> bool:
         return all(features >> need & 1 for need in self.kind.requires.get(bit, ()))
 
+    def _negotiated(self) -> None:
+        """The accepted features are in force; with RING_PACKED the queues are other ones."""
+        self.kind.accepted = self.accepted
+        for number, queue in enumerate(self.queues):
+            if self.accepted >> Feature.RING_PACKED & 1 and not isinstance(queue, PackedQueue):
+                queue = self.packed_ring(self.queue_size, queue.desc, queue.driver, queue.device)
+                queue.size = self.queues[number].size
+                self.queues[number] = queue
+            queue.features = self.accepted
+
     def _set_status(self, value: int) -> None:
         if not value:
             self._begin_reset()
@@ -206,7 +266,7 @@ class DeviceState:
                 bits &= ~DeviceStatus.FEATURES_OK
             self.status |= bits & ~DeviceStatus.DRIVER_OK
             if DeviceStatus.FEATURES_OK in self.status:
-                self.kind.accepted = self.accepted
+                self._negotiated()
                 self.status |= bits
         self.kind.driver_ok = DeviceStatus.DRIVER_OK in self.status
 

@@ -1,7 +1,8 @@
 """The device side of a ring against rings laid out by hand."""
 
 import pytest
-from virtio_models.split import Chain, RingError, Segment, SplitQueue
+from virtio_models.ring import Chain, RingError, Segment
+from virtio_models.split import SplitQueue
 from virtio_spec.layout import Cause
 
 DESC, AVAIL, USED, DATA = 0x1000, 0x2000, 0x3000, 0x4000
@@ -44,7 +45,9 @@ def test_a_chain_is_followed_over_both_directions():
     memory.bytes[DATA : DATA + 16] = b"0123456789abcdef"
     memory.bytes[DATA + 32 : DATA + 36] = b"ghij"
     chain = queue.fetch(memory)
-    assert chain == Chain(2, [Segment(DATA, 16), Segment(DATA + 32, 4)], [Segment(DATA + 64, 8)])
+    assert chain == Chain(
+        2, [Segment(DATA, 16), Segment(DATA + 32, 4)], [Segment(DATA + 64, 8)], id=2, descriptors=3
+    )
     assert chain is not None and chain.room == 8
     assert queue.gather(memory, chain) == b"0123456789abcdefghij"
     assert queue.fetch(memory) is None
@@ -61,7 +64,7 @@ def test_data_goes_over_segments_and_stops_where_it_ends():
 def test_the_element_is_written_before_the_index():
     memory, queue = ring({}, [])
     queue.used_index = 5
-    for _ in queue.push(memory, Chain(3), 0x102):
+    for _ in queue.push(memory, [(Chain(3, id=3), 0x102)]):
         pass
     element = bytes.fromhex("0300000002010000")
     assert memory.writes == [(USED + 4 + 8 * (5 % 4), element), (USED + 2, b"\x06\x00")]
@@ -72,7 +75,7 @@ def test_indices_wrap_at_16_bits():
     queue.next_avail = queue.used_index = 0xFFFF
     chain = queue.fetch(memory)
     assert chain is not None and chain.head == 1
-    for _ in queue.push(memory, chain, 8):
+    for _ in queue.push(memory, [(chain, 8)]):
         pass
     assert (queue.next_avail, queue.used_index) == (0, 0)
     assert memory.writes == [(USED + 4 + 8 * 3, bytes.fromhex("0100000008000000")), (USED + 2, b"\0\0")]

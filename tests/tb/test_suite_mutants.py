@@ -6,38 +6,39 @@ from virtio_models.blk import Blk
 from virtio_models.device import ReferenceDevice
 from virtio_models.disk import Disk
 from virtio_models.pci import PciFunction
+from virtio_models.ring import Chain, Segment
 from virtio_models.rng import Rng
-from virtio_models.split import Chain, Segment, SplitQueue
+from virtio_models.split import SplitQueue
 from virtio_spec import layout, split
 from virtio_spec.virtio import DeviceStatus, Feature
 
 
 def with_queue(queue: type[SplitQueue]) -> type[ReferenceDevice]:
     class Broken(ReferenceDevice):
-        def _reset(self):
-            super()._reset()
-            self.queues = [queue(self.queue_size) for _ in self.queues]
+        split_ring = queue
 
     return Broken
 
 
 class IndexBeforeData(ReferenceDevice):
-    def complete(self, queue, chain, data):
-        yield from queue.push(self.dma, chain, len(data))
-        yield from queue.scatter(self.dma, chain, data)
+    def complete(self, queue, done):
+        yield from queue.push(self.dma, [(chain, len(data)) for chain, data in done])
+        for chain, data in done:
+            yield from queue.scatter(self.dma, chain, data)
 
 
 class CountsTheWholeChain(ReferenceDevice):
-    def complete(self, queue, chain, data):
-        yield from queue.scatter(self.dma, chain, data)
-        total = sum(segment.length for segment in chain.readable + chain.writable)
-        yield from queue.push(self.dma, chain, total)
+    def complete(self, queue, done):
+        for chain, data in done:
+            yield from queue.scatter(self.dma, chain, data)
+        whole = [(chain, sum(part.length for part in chain.readable + chain.writable)) for chain, _ in done]
+        yield from queue.push(self.dma, whole)
 
 
 class IndexBeforeElement(SplitQueue):
-    def push(self, dma, chain, written):
-        steps = super().push(dma, chain, written)
-        index = (self.used_index + 1) % 2**16
+    def push(self, dma, done, *, merged=False):
+        steps = super().push(dma, done, merged=merged)
+        index = (self.used_index + len(done)) % 2**16
         dma.write(self.device + 2, index.to_bytes(2, "little"))
         yield
         yield from steps
@@ -99,7 +100,8 @@ class HeaderIsADescriptor(SplitQueue):
 
 
 class SlotIsNotWrapped(SplitQueue):
-    def push(self, dma, chain, written):
+    def push(self, dma, done, *, merged=False):
+        ((chain, written),) = done
         self.used_index, kept = min(self.used_index, self.size - 1), self.used_index
         element = chain.head.to_bytes(4, "little") + written.to_bytes(4, "little")
         dma.write(self.device + split.used_ring_offset(self.used_index), element)
@@ -278,15 +280,16 @@ class BlamesTheFirstQueue(ReferenceDevice):
 
 
 class FirstQueueDecidesOnInterrupts(ReferenceDevice):
-    def _serve(self, number, chain):
+    def _serve(self, number):
         queue = self.queues[number]
         queue.wants_interrupt = lambda dma: SplitQueue.wants_interrupt(self.queues[0], dma)
-        yield from super()._serve(number, chain)
+        yield from super()._serve(number)
 
 
 class WorksOnDisabledQueues(ReferenceDevice):
     def _next_work(self):
-        return self._guarded(min(self._kicked), None) if self._kicked else super()._next_work()
+        number = min(self._kicked, default=None)
+        return super()._next_work() if number is None else self._guarded(number, self._fetch(number))
 
 
 class OneSizeForAllQueues(ReferenceDevice):
@@ -301,9 +304,9 @@ class OneSetOfRegisters(ReferenceDevice):
 
 
 class MixesUpTheQueues(ReferenceDevice):
-    def complete(self, queue, chain, data):
+    def complete(self, queue, done):
         enabled = [other for other in self.queues if other.enabled]
-        yield from super().complete(self._rng.choice(enabled), chain, data)
+        yield from super().complete(self._rng.choice(enabled), done)
 
 
 class ResetsTheFirstQueueOnly(ReferenceDevice):
