@@ -40,8 +40,13 @@ def writable_layout(width: int) -> data.StructLayout:
     Valid from byte lane 0; ``count`` is 0 to ``width/8`` in any beat. ``last`` completes the chain:
     the bytes sent so far are its used length. The beats of one chain are contiguous in the stream.
     Bytes beyond the chain's writable length are dropped.
+
+    ``more``, only with ``last``: the driver is to see this chain used together with the next one that is
+    completed of its queue, not before.
     """
-    return data.StructLayout({"data": width, "count": ceil_log2(width // 8 + 1), "last": 1, "token": TOKEN})
+    return data.StructLayout(
+        {"data": width, "count": ceil_log2(width // 8 + 1), "last": 1, "more": 1, "token": TOKEN}
+    )
 
 
 class ChainSignature(wiring.Signature):

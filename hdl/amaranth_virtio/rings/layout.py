@@ -113,10 +113,15 @@ class ChainRecord(data.Struct):
 
 
 class ChainDone(data.Struct):
-    """The device completed chain ``token`` and ``written`` bytes of it are in host memory."""
+    """The device completed chain ``token`` and ``written`` bytes of it are in host memory.
+
+    ``more``: it becomes visible as used together with the queue's next one, as :func:`..chain.writable_layout`
+    says.
+    """
 
     token: TOKEN
     written: unsigned(32)
+    more: 1
 
 
 # Write consecutive bytes, at most 64: 8 in each beat but the last, which has ``count`` (1 to 8); ``address``
