@@ -98,14 +98,14 @@ class ReferenceDevice(DeviceCore):
     def _fetch(self, number: int) -> Generator[None, None, None]:
         queue = self.queues[number]
         chain = queue.fetch(self.dma)
-        if chain is None and not queue.arm(self.dma):
-            self._kicked.discard(number)  # at once: a kick from here on is another one
+        if chain is None:
+            if not queue.arm(self.dma):
+                self._kicked.discard(number)  # at once: a kick from here on is another one
+            return
         yield
-        if chain is not None:
-            readable = queue.gather(self.dma, chain)
-            self._held.setdefault(number, []).append(_Held(chain, Waiting(readable, chain.room)))
-            self._nothing_yet.discard(number)
-            yield
+        readable = queue.gather(self.dma, chain)
+        self._held.setdefault(number, []).append(_Held(chain, Waiting(readable, chain.room)))
+        self._nothing_yet.discard(number)
 
     def _serve(self, number: int) -> Generator[None, None, None]:
         queue, held = self.queues[number], self._held[number]

@@ -305,16 +305,16 @@ class MsixKeepsTheLevel(PciFunction):
 
 
 class IntxBeforeData(ReferenceDevice):
-    def complete(self, queue, chain, data):
+    def complete(self, queue, done):
         self.isr |= 0 if self.pci.msix_enabled else IsrStatus.QUEUE
         yield
         yield
-        yield from super().complete(queue, chain, data)
+        yield from super().complete(queue, done)
 
 
 class IgnoresNoInterrupt(ReferenceDevice):
-    def complete(self, queue, chain, data):
-        yield from super().complete(queue, chain, data)
+    def complete(self, queue, done):
+        yield from super().complete(queue, done)
         self.isr |= 0 if self.pci.msix_enabled else IsrStatus.QUEUE
 
 
