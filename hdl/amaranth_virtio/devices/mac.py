@@ -17,8 +17,8 @@ def packet_layout(width: int) -> data.StructLayout:
     ``error``
         Only with ``last``: the frame is bad, and whoever receives it drops it.
     ``checked``
-        Only with ``last`` and only on its way to the driver: the checksum of the TCP or UDP segment inside was
-        looked at and is right.
+        Only with ``last`` and only on its way to the driver: the checksum of the TCP or UDP segment inside
+        was looked at and is right.
     """
     return data.StructLayout(
         {"data": width, "keep": width // 8, "first": 1, "last": 1, "error": 1, "checked": 1}

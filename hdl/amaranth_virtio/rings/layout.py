@@ -115,8 +115,8 @@ class ChainRecord(data.Struct):
 class ChainDone(data.Struct):
     """The device completed chain ``token`` and ``written`` bytes of it are in host memory.
 
-    ``more``: it becomes visible as used together with the queue's next one, as :func:`..chain.writable_layout`
-    says.
+    ``more``: it becomes visible as used together with the queue's next one, as
+    :func:`..chain.writable_layout` says.
     """
 
     token: TOKEN
