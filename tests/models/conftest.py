@@ -12,6 +12,7 @@ class HostSide:
     def __init__(self):
         self.bytes = bytearray(0x1_0000)
         self.sent: list[object] = []
+        self.writes = 0
 
     def read(self, address, length):
         assert address + length <= len(self.bytes), f"a read of {length} at {address:#x}"
@@ -20,6 +21,7 @@ class HostSide:
     def write(self, address, data):
         assert address + len(data) <= len(self.bytes), f"a write of {len(data)} at {address:#x}"
         self.bytes[address : address + len(data)] = data
+        self.writes += 1
 
     def interrupt(self, address, data):
         self.sent.append(data)
