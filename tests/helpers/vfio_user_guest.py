@@ -47,22 +47,23 @@ class RngGuest:
         write = self.client.write
         write(CONFIG, self.capability(0x11) + 2, 2, 0x8000)
 
-    def start(self, *, vector: int = 0xFFFF) -> None:
+    def start(self, *, vector: int = 0xFFFF, features: int = 1 << 32, size: int = 8) -> None:
         """Initialise the device with its queue."""
         write, read = self.client.write, self.client.read
-        self.memory.write(AVAIL, bytes(0x100))
-        self.memory.write(USED, bytes(0x100))
+        self.memory.write(AVAIL, bytes(4 + 2 * size))
+        self.memory.write(USED, bytes(4 + 8 * size))
         self.idx = 0
         write(MODERN_BAR, 20, 1, 0)
         while read(MODERN_BAR, 20, 1):
             pass
         write(MODERN_BAR, 20, 1, 3)
-        write(MODERN_BAR, 8, 4, 1)
-        write(MODERN_BAR, 12, 4, 1)  # VIRTIO_F_VERSION_1
+        for word in (0, 1):
+            write(MODERN_BAR, 8, 4, word)
+            write(MODERN_BAR, 12, 4, features >> 32 * word & 0xFFFF_FFFF)  # at least VIRTIO_F_VERSION_1
         write(MODERN_BAR, 20, 1, 11)
         assert read(MODERN_BAR, 20, 1) == 11
         write(MODERN_BAR, 22, 2, 0)
-        write(MODERN_BAR, 24, 2, 8)
+        write(MODERN_BAR, 24, 2, size)
         write(MODERN_BAR, 26, 2, vector)
         assert read(MODERN_BAR, 26, 2) == vector
         write(MODERN_BAR, 32, 8, BASE + DESC)
