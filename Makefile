@@ -4,23 +4,29 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
+# Some 200 MB, for `make synth` alone, and in an environment of its own; pyproject.toml says why.
+SYNTH_VENV := .venv-synth
+SYNTH_STAMP := $(SYNTH_VENV)/.ready
 
 # Parameters: DEVICE=rng|blk|vmmci  INTERFACE=modern|transitional|legacy  WIDTH=64|128|256  QUEUES=n  RAM_SECTORS=n  SEED=n  IMAGE=path  WAVES=1
-#             KERNEL=series...  ROW=words
+#             KERNEL=series...  ROW=words  CONFIG=names...  MODULES=1
 COMMON := $(if $(DEVICE),--device $(DEVICE)) $(if $(INTERFACE),--interface $(INTERFACE)) \
 	$(if $(WIDTH),--width $(WIDTH)) $(if $(QUEUES),--queues $(QUEUES))
 HDL := $(COMMON) $(if $(RAM_SECTORS),--ram-sectors $(RAM_SECTORS))
 GUEST := $(foreach kernel,$(KERNEL),--kernel $(kernel)) $(if $(ROW),--row "$(ROW)") $(if $(SEED),--seed $(SEED))
+SYNTH := $(foreach config,$(CONFIG),--config $(config)) $(if $(filter 1,$(MODULES)),--by-module) \
+	$(if $(SEED),--seed $(SEED))
 SIM := $(COMMON) $(if $(SEED),--seed $(SEED)) $(if $(IMAGE),--image "$(IMAGE)") $(if $(filter 1,$(WAVES)),--waves)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sim guest bench test hdl lint clean
+.PHONY: help setup sim guest bench synth test hdl lint clean
 
 help: ## this list
 	@echo "make TARGET [DEVICE=rng|blk|vmmci] [INTERFACE=modern|transitional|legacy]"
 	@echo "     [WIDTH=64|128|256] [QUEUES=n]"
 	@echo "     [SEED=n] [IMAGE=path] [WAVES=1] for sim, [RAM_SECTORS=n] for hdl"
 	@echo "     [KERNEL='6.1 6.12'] [ROW='words of a row'] [SEED=n] for guest"
+	@echo "     [CONFIG='rng-64 blk-128'] [MODULES=1] [SEED=n] for synth"
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
 
 sim: $(STAMP) ## simulate: entropy, a FAT file system through virtio-blk, a guest with vmmci
@@ -31,6 +37,9 @@ guest: $(STAMP) ## boot stock Linux on the simulated endpoint, with QEMU
 
 bench: $(STAMP) ## measure: speed of simulation, figures of a Linux guest
 	@$(BIN)/virtio-endpoint bench $(if $(SEED),--seed $(SEED))
+
+synth: $(STAMP) $(SYNTH_STAMP) ## area on three FPGA families, and clock on ECP5
+	@PATH="$(CURDIR)/$(SYNTH_VENV)/bin:$$PATH" $(BIN)/virtio-endpoint synth $(SYNTH)
 
 test: $(STAMP) ## run all tests
 	@$(BIN)/virtio-endpoint test -n auto --dist worksteal
@@ -46,7 +55,7 @@ lint: $(STAMP) ## style, types, layering, and the Verilog of all configurations
 	@$(BIN)/virtio-endpoint lint
 
 clean: ## remove what was generated, .venv included
-	rm -rf build $(VENV)
+	rm -rf build $(VENV) $(SYNTH_VENV)
 
 setup: $(STAMP) ## set up .venv only
 
@@ -55,4 +64,9 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(SYNTH_STAMP): requirements-synth.lock
+	@$(PYTHON) -m venv --clear $(SYNTH_VENV)
+	@$(SYNTH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@

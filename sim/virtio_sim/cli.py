@@ -21,6 +21,8 @@ from .hdl import generate
 from .job import Job
 from .native.library import LinkModel
 from .report import TestResult, table, write_report
+from .synth.command import synth
+from .synth.tools import SynthesisError
 from .transcript import transcript
 
 __all__ = ["main"]
@@ -232,6 +234,7 @@ def cosim(
 
 app.command()(guest)
 app.command()(bench)
+app.command()(synth)
 
 
 @app.command(name="lint")
@@ -308,7 +311,7 @@ def main() -> None:
     """Entry point; a wrong parameter is one sentence and exit code 2."""
     try:
         code = app(prog_name=NAME, standalone_mode=False)
-    except (ConfigError, SocketInUse, BuildError, ArtifactError, BootFailed) as error:
+    except (ConfigError, SocketInUse, BuildError, ArtifactError, BootFailed, SynthesisError) as error:
         typer.echo(f"{NAME}: {error}", err=True)
         sys.exit(2 if isinstance(error, ConfigError | SocketInUse) else 1)
     except UsageError as error:

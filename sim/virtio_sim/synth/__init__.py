@@ -1,0 +1,1 @@
+"""Area and clock of the endpoint from an open flow: what ``make synth`` measures."""
