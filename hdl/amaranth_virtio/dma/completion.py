@@ -14,7 +14,7 @@ from .slots import slot_shape, slot_write_layout
 
 __all__ = ["QUARANTINE", "CompletionTracker", "expect_layout"]
 
-#: Ticks (quarters of the time-out) for which no tag may have died before the dead ones are used again.
+#: Ticks (quarters of the time-out) without another loss, after which a channel reads again.
 QUARANTINE = 5
 
 
@@ -25,8 +25,18 @@ def expect_layout(max_bytes: int) -> data.StructLayout:
         Of its first byte, modulo ``max_bytes``.
     ``remaining``
         Bytes until the request is complete; 0 when nothing more is expected.
+    ``lap``
+        Of the ring of tags in which the read was sent.
+    ``failed``
+        A completion before was poisoned.
     """
-    return data.StructLayout({"address": ceil_log2(max_bytes), "remaining": ceil_log2(max_bytes + 1)})
+    return data.StructLayout(
+        {"address": ceil_log2(max_bytes), "remaining": ceil_log2(max_bytes + 1), "lap": 1, "failed": 1}
+    )
+
+
+#: Outcome of a read: the lap in which it became known, and whether it failed.
+MARK = data.StructLayout({"lap": 1, "failed": 1})
 
 
 class CompletionTracker(wiring.Component):
@@ -37,15 +47,13 @@ class CompletionTracker(wiring.Component):
     before it, and not more dwords than are missing. Two cycles from a beat to its place in the slot
     memory; never stalls.
 
-    A tag is free, pending, done or dead. It is
+    What is known of a tag stands in memories, so that their number costs no logic. A read is over with its
+    last byte, a completion that is not successful, one that does not fit, or a time-out. Tags are used in a
+    ring, and a read is over if its mark names the lap in which it was sent.
 
-    - *pending* from ``sent`` until its last byte, a completion that is not successful, one that does
-      not fit, or a time-out. Then it is
-    - *done* until ``take``, with ``failed`` if there was an error. After a time-out and after a
-      completion that did not fit it is also
-    - *dead*: more completions may be under way, so it must not be used for another read. It lives again
-      when the completions came in full, or when :data:`QUARANTINE` ticks went by in which no tag
-      died. Until then, what arrives for it is discarded.
+    After a time-out, and after a completion that did not fit, more completions may be under way, which must
+    not be taken for another read's: the tracker is ``wounded`` until :data:`QUARANTINE` ticks went by without
+    another such event, and no read may be armed meanwhile. What arrives for a read that is over is discarded.
 
     Parameters
     ----------
@@ -59,16 +67,20 @@ class CompletionTracker(wiring.Component):
     requester_id : :py:`In(16)`
     arm, arm_ready, arm_slot, arm_expect
         A read with this slot's tag is about to be offered; ``arm`` only with ``arm_ready``.
-    sent, sent_slot
-        It was sent.
-    expire, expire_slot
-        If this slot is pending, its time is up; put off while a completion of it arrives.
-    take, take_slot
-        A done slot's outcome was seen.
+    offered, offered_slot
+        The read of this slot is on offer and not sent: there is no completion of it.
+    head, lap
+        The oldest read's slot and lap; ``waiting``: it was sent.
+    done, failed
+        It is over; with an error.
+    expire : :py:`In(1)`
+        Its time is up; put off while a completion arrives.
+    clear, clear_slot
+        Forget a slot. All are to be forgotten before the first lap, which is 1; no completion is looked at
+        meanwhile.
     tick : :py:`In(1)`
         Four per time-out.
-    done, failed, pending, dead : :py:`Out(tags)`
-        A bit per slot.
+    wounded : :py:`Out(1)`
     write, write_enable
         To the slot memory.
     ur_received, ca_received, poisoned, unexpected, timed_out : :py:`Out(1)`
@@ -89,17 +101,18 @@ class CompletionTracker(wiring.Component):
                 "arm_ready": Out(1),
                 "arm_slot": In(slot),
                 "arm_expect": In(expect_layout(max_bytes)),
-                "sent": In(1),
-                "sent_slot": In(slot),
+                "offered": In(1),
+                "offered_slot": In(slot),
+                "head": In(slot),
+                "lap": In(1),
+                "waiting": In(1),
+                "done": Out(1),
+                "failed": Out(1),
                 "expire": In(1),
-                "expire_slot": In(slot),
-                "take": In(1),
-                "take_slot": In(slot),
+                "clear": In(1),
+                "clear_slot": In(slot),
                 "tick": In(1),
-                "done": Out(tags),
-                "failed": Out(tags),
-                "pending": Out(tags),
-                "dead": Out(tags),
+                "wounded": Out(1),
                 "write": Out(slot_write_layout(width, tags, max_bytes * 8 // width)),
                 "write_enable": Out(1),
                 "ur_received": Out(1),
@@ -146,20 +159,17 @@ class CompletionTracker(wiring.Component):
         header = beat.header.completion
         expect = expect_read.data
         first = Signal()
-        fitting = Signal()  # of the right type, for us, and the tag waits for something
         live = Signal()
-        late = Signal()
         m.d.comb += [
-            first.eq(beat_valid & beat.first & ours),
-            fitting.eq(
+            first.eq(beat_valid & beat.first & ours & ~self.clear),
+            live.eq(
                 (header.common.type == TlpType.COMPLETION)
                 & (header.requester_id == self.requester_id)
                 & ~header.common.tag_8
                 & ~header.common.tag_9
                 & (expect.remaining != 0)
+                & ~(self.offered & (slot == self.offered_slot))
             ),
-            live.eq(fitting & self.pending.bit_select(slot, 1)),
-            late.eq(fitting & ~self.pending.bit_select(slot, 1) & self.dead.bit_select(slot, 1)),
         ]
         dwords = Signal(11)
         offset = expect.address[:2]
@@ -181,15 +191,22 @@ class CompletionTracker(wiring.Component):
             ),
             ends.eq(~success | ~matches | (dwords == wanted)),
         ]
-        m.d.comb += self.arm_ready.eq(~first)
-        with m.If(first):
+        fails = ~success | ~matches | header.common.poisoned
+        m.d.comb += self.arm_ready.eq(~first & ~self.timed_out & ~self.wounded & ~self.clear)
+        with m.If(self.clear):
+            m.d.comb += [expect_write.addr.eq(self.clear_slot), expect_write.en.eq(1)]
+        with m.Elif(first):
             m.d.comb += [
                 expect_write.addr.eq(slot),
-                expect_write.en.eq(live | late),
+                expect_write.en.eq(live),
                 expect_write.data.address.eq(Cat(C(0, 2), expect.address[2:] + dwords)),
+                expect_write.data.lap.eq(expect.lap),
+                expect_write.data.failed.eq(expect.failed | fails),
             ]
             with m.If(~ends):
                 m.d.comb += expect_write.data.remaining.eq(expect.remaining + offset - (dwords << 2))
+        with m.Elif(self.timed_out):
+            m.d.comb += [expect_write.addr.eq(self.head), expect_write.en.eq(1)]
         with m.Else():
             m.d.comb += [
                 expect_write.addr.eq(self.arm_slot),
@@ -200,11 +217,7 @@ class CompletionTracker(wiring.Component):
         # Act.
         act_valid = Signal()
         act_last = Signal()
-        act = Signal(
-            data.StructLayout(
-                {"open": 1, "live": 1, "late": 1, "good": 1, "fails": 1, "ends": 1, "breaks": 1}
-            )
-        )
+        act = Signal(data.StructLayout({"live": 1, "good": 1, "ends": 1, "breaks": 1, "mark": MARK}))
         m.d.sync += [
             act_valid.eq(beat_valid),
             act_last.eq(beat.last),
@@ -219,13 +232,12 @@ class CompletionTracker(wiring.Component):
             m.d.sync += [
                 self.write.slot.eq(slot),
                 Cat(self.write.lane, self.write.row).eq(expect.address[2:]),
-                act.open.eq(1),
                 act.live.eq(live),
-                act.late.eq(late),
-                act.good.eq(success & matches & ~header.common.poisoned),
-                act.fails.eq(~success | ~matches | header.common.poisoned),
+                act.good.eq(~fails),
                 act.ends.eq(ends),
                 act.breaks.eq(success & ~matches),
+                act.mark.lap.eq(expect.lap),
+                act.mark.failed.eq(expect.failed | fails),
             ]
         m.d.comb += self.write_enable.eq(act_valid & act.live & act.good)
         m.d.sync += [
@@ -237,52 +249,35 @@ class CompletionTracker(wiring.Component):
             self.unexpected.eq(first & (~live | (success & ~matches))),
         ]
 
-        # Tag states.
-        acted = Signal(slot_bits)
-        dies = Signal()
-        quiet = Signal(range(QUARANTINE + 1))
-        m.d.comb += acted.eq(self.write.slot)
-        with m.If(self.tick & (quiet != QUARANTINE)):
-            m.d.sync += quiet.eq(quiet + 1)
-        with m.If(self.tick & (quiet == QUARANTINE)):
-            m.d.sync += self.dead.eq(0)
-        with m.If(dies):
-            m.d.sync += quiet.eq(0)
-        with m.If(self.sent):
-            m.d.sync += self.pending.bit_select(self.sent_slot, 1).eq(1)
-        with m.If(self.take):
-            m.d.sync += [
-                self.done.bit_select(self.take_slot, 1).eq(0),
-                self.failed.bit_select(self.take_slot, 1).eq(0),
-            ]
-        with m.If(act_valid & act_last & act.live):
-            with m.If(act.fails):
-                m.d.sync += self.failed.bit_select(acted, 1).eq(1)
-            with m.If(act.ends):
-                m.d.sync += [
-                    self.pending.bit_select(acted, 1).eq(0),
-                    self.done.bit_select(acted, 1).eq(1),
-                ]
-            with m.If(act.breaks):
-                m.d.comb += dies.eq(1)
-                m.d.sync += self.dead.bit_select(acted, 1).eq(1)
-        with m.If(act_valid & act_last & act.late & act.ends & ~act.breaks):
-            m.d.sync += self.dead.bit_select(acted, 1).eq(0)
-
-        # A time-out in the middle of the packet that would have prevented it waits for the packet's end.
-        arriving = Signal()
+        # Outcomes.
+        m.submodules.marks = marks = Memory(shape=MARK, depth=max(self.tags, 2), init=[])
+        put_mark = marks.write_port()
+        get_mark = marks.read_port(domain="comb")
+        ended = Signal()
         m.d.comb += [
-            arriving.eq(
-                (first & (slot == self.expire_slot)) | (act.open & act.live & (acted == self.expire_slot))
-            ),
-            self.timed_out.eq(self.expire & self.pending.bit_select(self.expire_slot, 1) & ~arriving),
+            ended.eq(act_valid & act_last & act.live & act.ends),
+            get_mark.addr.eq(self.head),
+            self.done.eq(self.waiting & (get_mark.data.lap == self.lap)),
+            self.failed.eq(get_mark.data.failed),
+            put_mark.addr.eq(self.write.slot),
+            put_mark.data.eq(act.mark),
+            put_mark.en.eq(ended | self.timed_out | self.clear),
         ]
-        with m.If(self.timed_out):
-            m.d.comb += dies.eq(1)
-            m.d.sync += [
-                self.pending.bit_select(self.expire_slot, 1).eq(0),
-                self.done.bit_select(self.expire_slot, 1).eq(1),
-                self.failed.bit_select(self.expire_slot, 1).eq(1),
-                self.dead.bit_select(self.expire_slot, 1).eq(1),
+        with m.If(self.clear):
+            m.d.comb += [put_mark.addr.eq(self.clear_slot), put_mark.data.eq(0)]
+        with m.Elif(self.timed_out):
+            m.d.comb += [
+                put_mark.addr.eq(self.head),
+                put_mark.data.lap.eq(self.lap),
+                put_mark.data.failed.eq(1),
             ]
+        # A time-out waits for the end of the packet that may prevent it.
+        m.d.comb += self.timed_out.eq(self.expire & self.waiting & ~self.done & ~first & ~act.live)
+
+        quiet = Signal(range(QUARANTINE + 1), init=QUARANTINE)
+        m.d.comb += self.wounded.eq(quiet != QUARANTINE)
+        with m.If(self.timed_out | (ended & act.breaks)):
+            m.d.sync += quiet.eq(0)
+        with m.Elif(self.tick & self.wounded):
+            m.d.sync += quiet.eq(quiet + 1)
         return m

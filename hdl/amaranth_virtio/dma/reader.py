@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
@@ -39,10 +39,9 @@ class ReadChannel(wiring.Component):
 
     **Time-out.** A read that is not complete ``timeout`` to ``1.25 * timeout`` cycles after its
     TLP was accepted has failed (looked at for the oldest read only, so that a failure shows in
-    order). A completion may still be under way, so the tag is dead: it is not used again until
-    its completions came in full (they are discarded) or until no tag died for at least ``timeout``
-    cycles, when all dead tags live again. As tags are used in order, the channel waits at a dead one;
-    so it does with all of them dead. A completion that does not fit kills its tag too.
+    order). Its completion may still be under way and must not be taken for another read's, so the
+    channel sends no read until ``timeout`` to ``1.25 * timeout`` cycles went by without another time-out,
+    and discards what comes late. So it does after a completion that did not fit.
 
     **Bus mastering off.** No TLP is offered. One that was offered before stays, as the rule for streams
     demands: it was initiated when that was allowed. Reads under way are completed.
@@ -50,7 +49,8 @@ class ReadChannel(wiring.Component):
     **Flush.** While high, requests are taken and dropped, ``data`` is not valid (a waiting beat
     is withdrawn), and what arrives is discarded. A TLP that is offered stays. To be held until
     ``idle``, which comes for certain: time-outs count in a flush whatever
-    ``completion_timeout_disable`` says. Dead tags do not hold ``idle`` back and outlive the flush.
+    ``completion_timeout_disable`` says. The rest after a time-out does not hold ``idle`` back and
+    outlives the flush.
 
     ``extended_tag`` low restricts the channel to those of its tags that are below 32.
 
@@ -174,23 +174,38 @@ class ReadChannel(wiring.Component):
         ]
 
         # The ring: slots [head, sent) are outstanding or complete, [sent, alloc) is the TLP on offer.
-        alloc = Signal(slot_bits)
-        sent = Signal(slot_bits)
-        head = Signal(slot_bits)
+        place = data.StructLayout({"slot": slot_bits, "lap": 1})
+        alloc, sent, head = (Signal(place, name=name, init={"lap": 1}) for name in ("alloc", "sent", "head"))
         used = Signal(range(self.tags + 1))  # slots that cannot be allocated
-        limit = Signal(range(self.tags + 1))
-        m.d.comb += limit.eq(
-            Mux(self.settings.extended_tag, self.tags, min(self.tags, SHORT_TAGS - self.first_tag))
-        )
+        last_slot = Signal(slot_bits)
+        few = min(self.tags, SHORT_TAGS - self.first_tag)
+        m.d.comb += last_slot.eq(Mux(self.settings.extended_tag, self.tags, few) - 1)
 
-        def after(slot: Signal) -> Any:
-            return Mux(slot + 1 == limit, 0, slot + 1)
+        def advance(pointer: Any) -> Any:
+            ends = pointer.slot == last_slot
+            return pointer.eq(Cat(Mux(ends, 0, pointer.slot + 1)[: slot_bits.width], pointer.lap ^ ends))
 
         m.d.comb += self.idle.eq(~splitter.busy & ~readout.busy & (used == 0))
-        if self.first_tag + self.tags > SHORT_TAGS:
-            # Extended tags were switched off meanwhile.
-            with m.If(self.idle & (alloc >= limit)):
-                m.d.sync += [alloc.eq(0), sent.eq(0), head.eq(0)]
+
+        # Before the first lap all slots are cleared: after a reset, and when the ring's size changes.
+        stale = Signal()
+        clearing = Signal(init=1)
+        clear_slot = Signal(slot_bits)
+        m.d.comb += [tracker.clear.eq(clearing), tracker.clear_slot.eq(clear_slot)]
+        with m.If(clearing):
+            m.d.sync += clear_slot.eq(Mux(clear_slot == self.tags - 1, 0, clear_slot + 1))
+            with m.If(clear_slot == self.tags - 1):
+                m.d.sync += clearing.eq(0)
+        if few != self.tags:
+            extended = Signal()
+            with m.If((used == 0) & ~readout.busy & ~clearing):
+                m.d.sync += extended.eq(self.settings.extended_tag)
+                with m.If(extended != self.settings.extended_tag):
+                    m.d.sync += [
+                        clearing.eq(1),
+                        *(pointer.eq(place.const({"lap": 1})) for pointer in (alloc, sent, head)),
+                    ]
+            m.d.comb += stale.eq(extended != self.settings.extended_tag)
 
         # Issue.
         part = splitter.o.payload
@@ -200,8 +215,8 @@ class ReadChannel(wiring.Component):
             load.eq(
                 splitter.o.valid
                 & (~self.o.valid | self.o.ready)
-                & (used != limit)
-                & ~tracker.dead.bit_select(alloc, 1)
+                & (used <= last_slot)
+                & ~stale
                 & tracker.arm_ready
                 & self.settings.bus_master
                 & ~readout.discarding
@@ -220,7 +235,7 @@ class ReadChannel(wiring.Component):
         with m.If(load):
             m.d.sync += [
                 self.o.valid.eq(1),
-                alloc.eq(after(alloc)),
+                advance(alloc),
                 *memory_request(
                     self.o.payload.header,
                     write=False,
@@ -229,7 +244,7 @@ class ReadChannel(wiring.Component):
                     first_be=first_be,
                     last_be=last_be,
                     requester_id=self.settings.requester_id,
-                    tag=alloc + self.first_tag,
+                    tag=alloc.slot + self.first_tag,
                 ),
             ]
         with m.If(load & ~readout.free):
@@ -241,14 +256,16 @@ class ReadChannel(wiring.Component):
         lane_bits = ceil_log2(self.width // 8)
         m.d.comb += [
             tracker.arm.eq(load),
-            tracker.arm_slot.eq(alloc),
+            tracker.arm_slot.eq(alloc.slot),
+            tracker.arm_expect.lap.eq(alloc.lap),
             tracker.arm_expect.address.eq(part.address),
             tracker.arm_expect.remaining.eq(part.final[:size] - part.address[:size] + 1),
-            tracker.sent.eq(self.o.valid & self.o.ready),
-            tracker.sent_slot.eq(sent),
+            tracker.offered.eq(self.o.valid),
+            tracker.offered_slot.eq(sent.slot),
         ]
-        with m.If(tracker.sent):
-            m.d.sync += sent.eq(after(sent))
+        leaves = self.o.valid & self.o.ready
+        with m.If(leaves):
+            m.d.sync += advance(sent)
 
         m.submodules.extents = extents = Memory(
             shape=extent_layout(self.width, rows, self.context), depth=max(self.tags, 2), init=[]
@@ -257,7 +274,7 @@ class ReadChannel(wiring.Component):
         extent_read = extents.read_port(domain="comb")
         extent = extent_write.data
         m.d.comb += [
-            extent_write.addr.eq(alloc),
+            extent_write.addr.eq(alloc.slot),
             extent_write.en.eq(load),
             extent.first_row.eq(part.address[lane_bits:size]),
             extent.start.eq(part.address[:lane_bits]),
@@ -265,20 +282,21 @@ class ReadChannel(wiring.Component):
             extent.final.eq(part.final[:lane_bits]),
             extent.last.eq(part.last),
             extent.context.eq(part.context),
-            extent_read.addr.eq(head),
+            extent_read.addr.eq(head.slot),
             readout.extent.eq(extent_read.data),
         ]
 
         # Deliver.
         m.d.comb += [
-            readout.slot.eq(head),
-            readout.done.eq(tracker.done.bit_select(head, 1)),
-            readout.failed.eq(tracker.failed.bit_select(head, 1)),
-            tracker.take.eq(readout.take),
-            tracker.take_slot.eq(head),
+            tracker.head.eq(head.slot),
+            tracker.lap.eq(head.lap),
+            tracker.waiting.eq(head != sent),
+            readout.slot.eq(head.slot),
+            readout.done.eq(tracker.done),
+            readout.failed.eq(tracker.failed),
         ]
         with m.If(readout.take):
-            m.d.sync += head.eq(after(head))
+            m.d.sync += advance(head)
 
         # Time-out: each read has the time it was sent at, in ticks.
         ticks = -(-self.timeout // 4)
@@ -292,12 +310,11 @@ class ReadChannel(wiring.Component):
         stamp_read = stamps.read_port(domain="comb")
         age = Signal(STAMP_BITS)
         m.d.comb += [
-            stamp_write.addr.eq(sent),
+            stamp_write.addr.eq(sent.slot),
             stamp_write.data.eq(now),
-            stamp_write.en.eq(tracker.sent),
-            stamp_read.addr.eq(head),
+            stamp_write.en.eq(leaves),
+            stamp_read.addr.eq(head.slot),
             age.eq(now - stamp_read.data),
             tracker.expire.eq((age >= EXPIRED) & (self.flush | ~self.completion_timeout_disable)),
-            tracker.expire_slot.eq(head),
         ]
         return m
