@@ -1,7 +1,8 @@
-"""A reference device on 64 KiB of host memory, with what it sends."""
+"""A reference device with plain rings on 64 KiB of host memory, and what it sends."""
 
 import pytest
 from virtio_models.device import ReferenceDevice
+from virtio_models.options import PLAIN
 
 IO_MEMORY_AND_MASTER = 7
 
@@ -39,7 +40,7 @@ class HostSide:
 @pytest.fixture
 def make():
     def make(kind, *, device=ReferenceDevice, **options):
-        device = device(kind, HostSide(), **options)
+        device = device(kind, HostSide(), **{"rings": PLAIN} | options)
         device.pci.config_write(4, 2, IO_MEMORY_AND_MASTER)
         return device
 
