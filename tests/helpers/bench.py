@@ -4,11 +4,13 @@ from typing import Any
 
 from cocotbext.virtio.backends.model import ModelHost, ModelVmmci
 from cocotbext.virtio.suite import Bench
+from cocotbext.virtio.variant import PLAIN, RingVariant
 from virtio_models.blk import Blk
 from virtio_models.clock import Clock
 from virtio_models.device import ReferenceDevice
 from virtio_models.disk import Disk
 from virtio_models.entropy import EntropySource
+from virtio_models.options import RingOptions
 from virtio_models.rng import Rng
 from virtio_models.vmmci import Vmmci
 from virtio_spec.virtio_pci import Interface
@@ -17,6 +19,7 @@ __all__ = ["model_bench"]
 
 #: Of devices with a modern interface; and of others, whose drivers have no choice.
 QUEUE_SIZE, LEGACY_QUEUE_SIZE = 64, 32
+ALL_RINGS = RingOptions()
 SECTORS = 48
 
 
@@ -35,8 +38,12 @@ def model_bench(
     transport: str | None = None,
     habit: str = "natural",
     queue_size: int | None = None,
+    rings: RingOptions = ALL_RINGS,
+    variant: RingVariant = PLAIN,
 ) -> Bench:
     """A bench for device type ``name``; the classes are what it is made of.
+
+    The device offers all that ``rings`` can be, and the driver uses ``variant`` of it.
 
     Without ``interface`` it is modern, and vmmci legacy; without ``transport`` the driver uses the modern
     interface where there is one.
@@ -54,7 +61,7 @@ def model_bench(
         "vmmci": lambda: vmmci(clock),
     }
     kind = kinds[name]()
-    host = ModelHost(kind, interface=interface, device=device, seed=seed, queue_size=queue_size)
+    host = ModelHost(kind, interface=interface, device=device, seed=seed, queue_size=queue_size, rings=rings)
     timed = isinstance(kind, Vmmci)
     return Bench(
         host=host,
@@ -70,6 +77,7 @@ def model_bench(
         habit=habit,
         read_only=read_only,
         queues=queues,
+        variant=variant,
         seed=seed,
         config_hold_ns=1_000_000_000,
         ack_timeout_ns=kind.ack_timeout_ns if timed else 0,

@@ -8,6 +8,7 @@ from cocotbext.virtio.devices.blk import BlkError
 from cocotbext.virtio.function import DriverError
 from cocotbext.virtio.host import BusError, HostTimeout
 from cocotbext.virtio.suite import cases, run_case
+from cocotbext.virtio.variant import PLAIN
 from helpers.bench import model_bench
 from virtio_models.device import ReferenceDevice
 from virtio_models.pci import PciFunction
@@ -31,7 +32,8 @@ def with_function(function: type[PciFunction]) -> type[ReferenceDevice]:
 def is_found(device: str, name: str, broken: Mapping[str, Any]) -> bool:
     """Whether the case fails on such a bench, with one of a few seeds: not every order of events shows it."""
     profile = next((known for known in ("read_only", "queues") if known in broken), "default")
-    (entry,) = [entry for entry in cases(device, profile=profile) if entry.name == name]
+    variant = broken.get("variant", PLAIN)
+    (entry,) = [entry for entry in cases(device, profile=profile, variant=variant) if entry.name == name]
     for seed in SEEDS:
         try:
             run(run_case(entry, model_bench(device, seed=seed, **broken)))

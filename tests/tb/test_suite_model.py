@@ -1,8 +1,9 @@
-"""Every case of the test list on the reference device."""
+"""Every case of the test list on the reference device, with every variant of rings."""
 
 import pytest
 from cocotbext.virtio.backends.model import run
 from cocotbext.virtio.suite import Case, cases, run_case
+from cocotbext.virtio.variant import PLAIN, RingVariant, variants
 from helpers.bench import model_bench
 from virtio_spec.virtio_pci import Interface
 
@@ -16,50 +17,67 @@ DRIVERS = [
 GUESTS = [(Interface.LEGACY, "legacy", habit) for habit in ("natural", "bytes")]
 DEVICES = [(device, driver) for device in ("rng", "blk") for driver in DRIVERS]
 DEVICES += [("vmmci", driver) for driver in GUESTS]
+BLK = [("blk", driver) for driver in DRIVERS]
+#: With a ring that is not plain, each case with one seed: a different one for each variant.
+SEEDS = {variant: (1, 2) if variant == PLAIN else (3 + n,) for n, variant in enumerate(variants())}
 
 
 def listed(devices, *, profile="default"):
     return [
-        (device, driver, entry)
+        (device, driver, variant, seed, entry)
         for device, driver in devices
-        for entry in cases(device, profile=profile, backend="model", interface=driver[0], transport=driver[1])
+        for variant in variants(driver[1])
+        for seed in SEEDS[variant]
+        for entry in cases(
+            device,
+            profile=profile,
+            backend="model",
+            interface=driver[0],
+            transport=driver[1],
+            variant=variant,
+        )
     ]
 
 
 def label(value: object) -> str:
     if isinstance(value, tuple):
         return " ".join(value)
-    return value.name if isinstance(value, Case) else str(value)
+    return value.name if isinstance(value, Case | RingVariant) else str(value)
 
 
-def bench(device, driver, **options):
+def bench(device, driver, variant, **options):
     interface, transport, habit = driver
-    return model_bench(device, interface=interface, transport=transport, habit=habit, **options)
+    return model_bench(
+        device, interface=interface, transport=transport, habit=habit, variant=variant, **options
+    )
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-@pytest.mark.parametrize(("device", "driver", "entry"), listed(DEVICES), ids=label)
-def test_the_reference_device_passes(device, driver, entry, seed):
-    run(run_case(entry, bench(device, driver, seed=seed)))
+@pytest.mark.parametrize(("device", "driver", "variant", "seed", "entry"), listed(DEVICES), ids=label)
+def test_the_reference_device_passes(device, driver, variant, seed, entry):
+    run(run_case(entry, bench(device, driver, variant, seed=seed)))
 
 
-BLK = [("blk", driver) for driver in DRIVERS]
+@pytest.mark.parametrize(
+    ("device", "driver", "variant", "seed", "entry"), listed(BLK, profile="read_only"), ids=label
+)
+def test_the_read_only_reference_device_passes(device, driver, variant, seed, entry):
+    run(run_case(entry, bench(device, driver, variant, seed=seed, read_only=True)))
 
 
-@pytest.mark.parametrize(("device", "driver", "entry"), listed(BLK, profile="read_only"), ids=label)
-def test_the_read_only_reference_device_passes(device, driver, entry):
-    run(run_case(entry, bench(device, driver, seed=1, read_only=True)))
-
-
-@pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("queues", [2, 3])
-@pytest.mark.parametrize(("device", "driver", "entry"), listed(BLK, profile="queues"), ids=label)
-def test_the_reference_device_with_several_queues_passes(device, driver, entry, queues, seed):
-    run(run_case(entry, bench(device, driver, seed=seed, queues=queues)))
+@pytest.mark.parametrize(
+    ("device", "driver", "variant", "seed", "entry"), listed(BLK, profile="queues"), ids=label
+)
+def test_the_reference_device_with_several_queues_passes(device, driver, variant, seed, entry, queues):
+    run(run_case(entry, bench(device, driver, variant, seed=seed, queues=queues)))
 
 
-@pytest.mark.parametrize(("device", "driver"), DEVICES, ids=label)
-def test_the_cases_run_one_after_the_other_on_one_device(device, driver):
-    one = bench(device, driver, seed=7)
-    for _, _, entry in listed([(device, driver)]):
+RUNS = [(device, driver, variant) for device, driver in DEVICES for variant in variants(driver[1])]
+
+
+@pytest.mark.parametrize(("device", "driver", "variant"), RUNS, ids=label)
+def test_the_cases_run_one_after_the_other_on_one_device(device, driver, variant):
+    one = bench(device, driver, variant, seed=7)
+    found = [entry for *_, other, _, entry in listed([(device, driver)]) if other == variant]
+    for entry in dict.fromkeys(found):
         run(run_case(entry, one))

@@ -24,7 +24,7 @@ LINKS = {
     "slow": LinkModel(bytes_per_kilocycle=3_000, packet_bytes=20, latency=10, jitter=20, stall=700, seed=8),
 }
 #: What the link has to do with, for those that are only there for it.
-ABOUT_DMA = ("split", "dma", "blk", "malformed")
+ABOUT_DMA = ("chains", "descriptors", "split", "dma", "blk", "malformed")
 
 #: Design, its driver's interface and habit, the link, and the modules of the test list (none: all).
 RUNS = [(BLK, NEW, link, ()) for link in ("immediate", "stall")]

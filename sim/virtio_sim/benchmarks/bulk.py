@@ -47,7 +47,7 @@ class Bulk:
 
     def done(self) -> bool:
         """Whether all requests are used."""
-        return self._queue.used_index == REQUESTS
+        return self._queue.returned == REQUESTS
 
     async def check(self) -> None:
         """What was read is what the disk has."""

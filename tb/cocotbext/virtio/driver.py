@@ -8,18 +8,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 
-from virtio_spec import vmmci
+from virtio_spec import vmmci, wire
 from virtio_spec.pci import ConfigOffset
 from virtio_spec.virtio import NO_VECTOR, DeviceStatus, Feature
-from virtio_spec.virtio_pci import MODERN_DEVICE_ID_BASE, VENDOR_ID
+from virtio_spec.virtio_pci import MODERN_DEVICE_ID_BASE, VENDOR_ID, NotificationData
 
 from .function import DriverError
 from .host import Host
 from .legacy import Legacy
 from .memory import Buffer
 from .modern import Modern
+from .packed import PackedQueue
+from .ring import Ring
 from .split import SplitQueue
 from .transport import Transport
+from .variant import PLAIN, RING_FEATURES, RingVariant
 
 __all__ = ["Request", "VirtioDevice", "probe"]
 
@@ -38,7 +41,7 @@ class Request:
     queue
         Number of the queue it is on.
     head
-        Descriptor id of its first buffer.
+        Id of the chain: the number of its head, or a packed ring's buffer id.
     used
         Bytes the device says it has written, ``None`` while it has the chain.
     content
@@ -70,6 +73,8 @@ class VirtioDevice:
     ----------
     device_type
         Virtio device ID.
+    variant
+        The ring features that it negotiates and uses.
     accepted
         Features negotiated.
     queues
@@ -78,11 +83,19 @@ class VirtioDevice:
         MSI-X vectors of configuration changes and of queues, as far as they are mapped.
     """
 
-    def __init__(self, host: Host, transport: Transport, device_type: int, *, rng: random.Random):
+    def __init__(
+        self,
+        host: Host,
+        transport: Transport,
+        device_type: int,
+        *,
+        rng: random.Random,
+        variant: RingVariant = PLAIN,
+    ):
         self.host, self.transport, self.device_type = host, transport, device_type
-        self.rng = rng
+        self.rng, self.variant = rng, variant
         self.accepted = 0
-        self.queues: dict[int, SplitQueue] = {}
+        self.queues: dict[int, Ring] = {}
         self.config_vector = NO_VECTOR
         self.vector_of: dict[int, int] = {}
         self._requests: dict[tuple[int, int], Request] = {}
@@ -96,16 +109,19 @@ class VirtioDevice:
         queue_size: int | None = 16,
         queues: Mapping[int, int | None] | None = None,
         interrupts: bool = True,
+        variant: RingVariant | None = None,
     ) -> None:
         """All steps to DRIVER_OK.
 
-        ``features`` is what the driver would like, by default everything offered. ``queue_size``
+        ``features`` is what the driver would like, by default everything offered; of the rings' features
+        it takes just those of ``variant``, which from now on is the device's. ``queue_size``
         limits the queues; ``None`` takes what the device offers, and so does a legacy driver, which
         has no choice. ``queues`` names those to set up, each with its own limit, in this order; by
         default it is all the device has. ``interrupts`` turns MSI-X on, where there is such a thing,
         and maps the configuration to vector 0 and queue n to vector n + 1, as far as there are
         vectors; without, or without MSI-X, what remains is INTx.
         """
+        self.variant = variant or self.variant
         await self.reset()
         await self.acknowledge()
         await self.negotiate(features)
@@ -145,9 +161,15 @@ class VirtioDevice:
         await self.transport.add_status(DeviceStatus.DRIVER)
 
     async def negotiate(self, features: int | None = None) -> int:
-        """Accept what is offered of ``features`` (of everything), VERSION_1 in any case where it is."""
+        """Accept what is offered of ``features`` (of everything), VERSION_1 in any case where it is.
+
+        Of the rings' features it is those of the variant; :class:`DriverError` if one is not offered.
+        """
         offered = await self.transport.offered_features()
-        self.accepted = offered if features is None else offered & (features | 1 << Feature.VERSION_1)
+        if missing := self.variant.features & ~offered:
+            raise DriverError(f"the device does not offer {missing:#x} of a {self.variant} ring")
+        wanted = ~0 if features is None else features | 1 << Feature.VERSION_1
+        self.accepted = offered & wanted & ~RING_FEATURES | self.variant.features
         await self.transport.accept_features(self.accepted)
         return self.accepted
 
@@ -167,9 +189,7 @@ class VirtioDevice:
         if await self.transport.set_config_vector(0) != 0:
             raise DriverError("the device does not take vector 0 for configuration changes")
 
-    async def set_up_queue(
-        self, number: int, limit: int | None = None, *, interrupts: bool = True
-    ) -> SplitQueue:
+    async def set_up_queue(self, number: int, limit: int | None = None, *, interrupts: bool = True) -> Ring:
         """Allocate a queue of at most ``limit`` entries, hand it to the device and enable it.
 
         On the legacy interface it has as many entries as the device says.
@@ -178,12 +198,10 @@ class VirtioDevice:
         if not most:
             raise DriverError(f"there is no queue {number}")
         legacy = self.transport.interface == "legacy"
-        size = most if legacy else min(most, limit or most)
-        queue = SplitQueue(self.host.memory, number, size, rng=self.rng, legacy=legacy)
+        queue = self.make_ring(number, most if legacy else min(most, limit or most))
         self.queues[number] = queue
-        await self.transport.set_up_queue(
-            number, queue.size, queue.desc.address, queue.avail.address, queue.used.address
-        )
+        desc, driver, device = (area.address for area in queue.areas)
+        await self.transport.set_up_queue(number, queue.size, desc, driver, device)
         if interrupts:
             vector = min(number + 1, await self.transport.vectors() - 1)
             self.vector_of[number] = vector
@@ -191,6 +209,30 @@ class VirtioDevice:
                 raise DriverError(f"the device does not take vector {vector} for queue {number}")
         await self.transport.enable_queue(number)
         return queue
+
+    def make_ring(self, number: int, size: int) -> Ring:
+        """Allocate and expose a queue of the variant's format, without telling the device."""
+        if self.variant.packed:
+            return PackedQueue(self.host.memory, number, size, rng=self.rng, variant=self.variant)
+        legacy = self.transport.interface == "legacy"
+        return SplitQueue(self.host.memory, number, size, rng=self.rng, variant=self.variant, legacy=legacy)
+
+    async def reset_queue(self, number: int) -> list[Request]:
+        """Reset one queue and take back all that the device has of it; the requests that it had.
+
+        With RING_RESET. Then :meth:`set_up_queue` sets it up anew, with another size if need be. [§2.6.1]
+        """
+        if not isinstance(self.transport, Modern) or not self.variant.ring_reset:
+            raise ValueError("RING_RESET was not negotiated")
+        await self.transport.reset_queue(number)
+        self.queues.pop(number).close()
+        self.vector_of.pop(number, None)
+        lost = [request for (queue, _), request in self._requests.items() if queue == number]
+        for request in lost:
+            del self._requests[number, request.head]
+            for buffer in [*request.readable, *request.writable]:
+                buffer.free()
+        return lost
 
     async def driver_ok(self) -> None:
         """Status DRIVER_OK: the device is live."""
@@ -202,11 +244,18 @@ class VirtioDevice:
 
     # -- requests ----------------------------------------------------------------------------------
 
-    def prepare(self, queue: int, readable: Sequence[bytes] = (), writable: Sequence[int] = ()) -> Request:
+    def prepare(
+        self,
+        queue: int,
+        readable: Sequence[bytes] = (),
+        writable: Sequence[int] = (),
+        *,
+        direct: int | None = None,
+    ) -> Request:
         """Link a chain and make it available, without a kick.
 
         Each element is a buffer of its own, at an arbitrary address: content for readable ones, length
-        for writable ones.
+        for writable ones. ``direct`` is as for :meth:`~.ring.Ring.link`.
         """
         memory, ring = self.host.memory, self.queues[queue]
         sources, sinks = [], []
@@ -216,22 +265,43 @@ class VirtioDevice:
         for length in writable:
             sinks.append(memory.alloc(length, align=64, offset=self.rng.randrange(64)))
             sinks[-1].write(bytes([UNTOUCHED]) * length)
-        head = ring.add_chain([(b.address, b.size) for b in sources], [(b.address, b.size) for b in sinks])
+        inputs, outputs = ([(b.address, b.size) for b in part] for part in (sources, sinks))
+        head = ring.add_chain(inputs, outputs, direct=direct)
         request = Request(queue, head, sources, sinks)
         self._requests[queue, head] = request
         return request
 
     async def submit(
-        self, queue: int, readable: Sequence[bytes] = (), writable: Sequence[int] = ()
+        self,
+        queue: int,
+        readable: Sequence[bytes] = (),
+        writable: Sequence[int] = (),
+        *,
+        direct: int | None = None,
     ) -> Request:
         """:meth:`prepare` and kick."""
-        request = self.prepare(queue, readable, writable)
+        request = self.prepare(queue, readable, writable, direct=direct)
         await self.kick(queue)
         return request
 
-    async def kick(self, queue: int = 0) -> None:
-        """Tell the device that there is something in the available ring."""
-        await self.transport.notify(queue)
+    async def kick(self, queue: int = 0, *, always: bool = False) -> bool:
+        """Tell the device that there is something available, if it wants to hear of it, or ``always``.
+
+        Returns whether it was told. [§2.7.13.4, §2.8.21.3, §4.1.5.2]
+        """
+        ring = self.queues.get(queue)
+        if ring is not None and not ring.needs_kick() and not always:
+            return False
+        value = queue
+        if self.variant.notif_config_data and isinstance(self.transport, Modern):
+            value = await self.transport.notification_id(queue)
+        if self.variant.notification_data and ring is not None:
+            offset, wrap = ring.place
+            raw = wire.pack(NotificationData, vq=value, next_off=offset, next_wrap=wrap)
+            await self.transport.notify(queue, int.from_bytes(raw, "little"), size=4)
+        else:
+            await self.transport.notify(queue, value)
+        return True
 
     def collect(self, queue: int = 0) -> list[Request]:
         """Take back what the device has returned; :class:`DriverError` if it got anything wrong."""
@@ -272,6 +342,7 @@ async def probe(
     transport: str | None = None,
     habit: str = "natural",
     rng: random.Random | None = None,
+    variant: RingVariant = PLAIN,
 ) -> VirtioDevice:
     """Find out what is below ``host``; :class:`DriverError` if it is no device for this driver.
 
@@ -286,6 +357,8 @@ async def probe(
         How a legacy driver accesses the device configuration; one of :data:`~.legacy.HABITS`.
     rng
         For the places of rings and buffers, and the order of descriptors.
+    variant
+        The ring features that the driver negotiates and uses.
     """
     if transport not in (None, "modern", "legacy"):
         raise ValueError(f"transport is modern, legacy or None, not {transport!r}")
@@ -298,7 +371,8 @@ async def probe(
         if found.modern_id or found.revision:
             raise DriverError(f"{found.name} revision {found.revision} has no legacy interface")
         registers = await Legacy.find(host, habit=habit)
-    return VirtioDevice(host, registers, found.device_type, rng=rng or random.Random(0))
+    rng = rng or random.Random(0)
+    return VirtioDevice(host, registers, found.device_type, rng=rng, variant=variant)
 
 
 async def _identify(host: Host) -> SimpleNamespace:

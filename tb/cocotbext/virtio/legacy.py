@@ -138,8 +138,10 @@ class Legacy(Transport):
         await self.select(queue)
         await self.set_header("queue_address", self._pages[queue])
 
-    async def notify(self, queue: int) -> None:
-        """Kick: an available buffer notification."""
+    async def notify(self, queue: int, value: int | None = None, *, size: int = 2) -> None:
+        """Kick: an available buffer notification, which here has 2 bytes that say which queue."""
+        if size != 2 or value not in (None, queue):
+            raise ValueError(f"a legacy notification is the queue's number, not {size} bytes {value}")
         await self.set_header("queue_notify", queue)
 
     # -- interrupts --------------------------------------------------------------------------------

@@ -57,6 +57,7 @@ class Modern(Transport):
         self.structures = structures
         self.notify_multiplier = multiplier
         self._notify_offsets: dict[int, int] = {}
+        self._notify_ids: dict[int, int] = {}
 
     @classmethod
     async def find(cls, host: Host) -> "Modern":
@@ -185,13 +186,34 @@ class Modern(Transport):
         await self.select(queue)
         await self.set_common("queue_enable", 1)
 
-    async def notify(self, queue: int) -> None:
-        """Kick: an available buffer notification."""
+    async def reset_queue(self, queue: int) -> None:
+        """Reset a queue and wait until that is over; :class:`DriverError` if it never is.  [§4.1.4.3.2]"""
+        await self.select(queue)
+        await self.set_common("queue_reset", 1)
+        for _ in range(POLLS):
+            if not await self.common("queue_reset"):
+                return
+            await self.host.sleep(POLL_NS)
+        raise DriverError(f"the reset of queue {queue} does not end")
+
+    async def notification_id(self, queue: int) -> int:
+        """What stands for a queue in its notifications with NOTIF_CONFIG_DATA."""
+        if queue not in self._notify_ids:
+            await self.select(queue)
+            self._notify_ids[queue] = await self.common("queue_notif_config_data")
+        return self._notify_ids[queue]
+
+    async def notify_offset(self, queue: int) -> int:
+        """Where in its structure the notifications of a queue go."""
         if queue not in self._notify_offsets:
             await self.select(queue)
             self._notify_offsets[queue] = await self.common("queue_notify_off")
-        offset = self._notify_offsets[queue] * self.notify_multiplier
-        await self.write(CfgType.NOTIFY, offset, 2, queue)
+        return self._notify_offsets[queue] * self.notify_multiplier
+
+    async def notify(self, queue: int, value: int | None = None, *, size: int = 2) -> None:
+        """Kick: an available buffer notification of ``size`` bytes, by default the queue's number."""
+        value = queue if value is None else value
+        await self.write(CfgType.NOTIFY, await self.notify_offset(queue), size, value)
 
     # -- interrupts --------------------------------------------------------------------------------
 

@@ -88,8 +88,8 @@ class Transport(Function, ABC):
         """Enable a queue that has been set up."""
 
     @abstractmethod
-    async def notify(self, queue: int) -> None:
-        """Kick: an available buffer notification."""
+    async def notify(self, queue: int, value: int | None = None, *, size: int = 2) -> None:
+        """Kick: an available buffer notification of ``size`` bytes, by default the queue's number."""
 
     # -- interrupts --------------------------------------------------------------------------------
 

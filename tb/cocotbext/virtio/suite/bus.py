@@ -167,7 +167,7 @@ async def a_write_of_no_bytes_changes_nothing(bench: Bench) -> None:
     injector, errors = Injector(bench), await ErrorBits.clean(bench)
     device = await bench.start()
     base, status = injector.link.bar(layout.MODERN_BAR), await device.transport.status()
-    used = device.queues[0].used_index
+    used = device.queues[0].returned
     device.prepare(0, *small(bench))
     await set_scratch(bench, 0x1234_5678)
     places = [place(bench)[1], field_offset(CommonCfg, "device_status") & ~3, layout.NOTIFY_OFFSET]
@@ -175,7 +175,7 @@ async def a_write_of_no_bytes_changes_nothing(bench: Bench) -> None:
     await scratch(bench, 0x1234_5678, "a write of no bytes")
     same(await device.transport.status(), status, "status after a write of no bytes")
     await bench.host.sleep(QUIET_NS)
-    same(device.queues[0].used_index, used, "used.idx after a notification of no bytes")
+    same(device.queues[0].returned, used, "chains that came back after a notification of no bytes")
     command = await bench.host.config_read(ConfigOffset.COMMAND, 2)
     answer = await injector.ask(injector.config(ConfigOffset.COMMAND, 0, first_be=0))
     found = answer.name, answer.status

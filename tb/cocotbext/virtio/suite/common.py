@@ -5,9 +5,8 @@ from virtio_spec.blk import BlkFeature
 from virtio_spec.virtio import NO_VECTOR, DeviceStatus, Feature, feature_mask
 from virtio_spec.virtio_pci import CfgType, CommonCfg
 
-from ..split import SplitQueue
 from .helpers import QUIET_NS, exercise, modern, prepared, quiet, same, small
-from .registry import MODERN, Bench, case
+from .registry import EVERY, MODERN, Bench, case
 
 __all__: list[str] = []
 
@@ -76,7 +75,7 @@ async def a_feature_beyond_all_words_is_refused(bench: Bench) -> None:
     await bench.start()
 
 
-@case(proves=("PCI-CC-DEV-04",))
+@case(proves=("PCI-CC-DEV-04",), variants=EVERY)
 async def accepted_features_read_back(bench: Bench) -> None:
     device = await bench.probe()
     await device.acknowledge()
@@ -112,7 +111,7 @@ async def a_refused_driver_can_try_again(bench: Bench) -> None:
     await exercise(bench, await bench.start())
 
 
-@case(proves=("FEAT-DEV-03",))
+@case(proves=("FEAT-DEV-03",), variants=EVERY)
 async def features_stand_once_they_are_accepted(bench: Bench) -> None:
     device = await bench.start()
     await device.transport.accept_features(0)
@@ -139,7 +138,7 @@ async def status_bits_only_add_up(bench: Bench) -> None:
     same(await device.transport.status(), expected, "device status after bits that are not the driver's")
 
 
-@case(proves=("STATUS-DEV-01",), traps=(8,), transports=MODERN)
+@case(proves=("STATUS-DEV-01",), traps=(8,), transports=MODERN, variants=EVERY)
 async def no_buffer_is_used_before_driver_ok(bench: Bench) -> None:
     device = await prepared(bench)
     await device.set_up_interrupts()
@@ -147,18 +146,18 @@ async def no_buffer_is_used_before_driver_ok(bench: Bench) -> None:
     request = device.prepare(0, *small(bench))
     await device.kick()
     await quiet(bench, device)
-    same(queue.used_index, 0, "used.idx before DRIVER_OK")
+    same(queue.returned, 0, "chains that came back before DRIVER_OK")
     await device.driver_ok()
-    await device.kick()
+    await device.kick(always=True)
     await device.wait(request)
 
 
-@case(proves=("STATUS-DEV-01",), transports=MODERN)
+@case(proves=("STATUS-DEV-01",), transports=MODERN, variants=EVERY)
 async def a_queue_that_is_not_enabled_is_left_alone(bench: Bench) -> None:
     device = await prepared(bench)
-    queue = SplitQueue(bench.host.memory, 0, 4, rng=bench.rng)
+    queue = device.make_ring(0, 4)
     bench.host.memory.grants.clear()
-    await device.transport.set_up_queue(0, 4, queue.desc.address, queue.avail.address, queue.used.address)
+    await device.transport.set_up_queue(0, 4, *(area.address for area in queue.areas))
     for not_one in (0, 2):
         await modern(device).set_common("queue_enable", not_one)
         same(await modern(device).common("queue_enable"), 0, f"queue_enable after writing {not_one}")
@@ -233,7 +232,7 @@ async def registers_are_read_in_every_size(bench: Bench) -> None:
     same(words, [0x7780, 0x5566, 0x3344, 0x1122], "queue_desc by words")
 
 
-@case(proves=("PCI-CC-DEV-P01",), transports=MODERN)
+@case(proves=("PCI-CC-DEV-P01",), transports=MODERN, variants=EVERY)
 async def an_enabled_queue_stays_where_it_is(bench: Bench) -> None:
     device = await bench.start()
     transport, queue = modern(device), device.queues[0]
@@ -243,13 +242,13 @@ async def an_enabled_queue_stays_where_it_is(bench: Bench) -> None:
     await transport.set_common("queue_size", 1)
     await transport.set_common("queue_enable", 0)
     found = [await transport.common(name) for name in ("queue_desc", "queue_driver", "queue_device")]
-    same(found, [queue.desc.address, queue.avail.address, queue.used.address], "the queue's addresses")
+    same(found, [area.address for area in queue.areas], "the queue's addresses")
     same(await transport.common("queue_size"), queue.size, "queue_size")
     same(await transport.common("queue_enable"), 1, "queue_enable")
     await exercise(bench, device)
 
 
-@case(proves=("RESET-DEV-01", "RESET-DEV-02", "PCI-CC-DEV-07"), traps=(6, 7))
+@case(proves=("RESET-DEV-01", "RESET-DEV-02", "PCI-CC-DEV-07"), traps=(6, 7), variants=EVERY)
 async def nothing_follows_once_a_reset_has_ended(bench: Bench) -> None:
     device = await bench.start()
     memory, queue = bench.host.memory, device.queues[0]
@@ -259,26 +258,26 @@ async def nothing_follows_once_a_reset_has_ended(bench: Bench) -> None:
     await bench.host.sleep(bench.rng.randrange(800))
     await device.reset()
     memory.grants.clear()
-    used = queue.used.read()
+    parts = queue.areas[0].read(), queue.areas[2].read()
     messages = [bench.host.interrupts(vector) for vector in (0, 1)]
     await bench.host.sleep(QUIET_NS)
-    same(queue.used.read(), used, "the used ring after the reset")
+    same((queue.areas[0].read(), queue.areas[2].read()), parts, "what the device may write, after the reset")
     same([bench.host.interrupts(vector) for vector in (0, 1)], messages, "messages after the reset")
     same(memory.violations, [], "accesses after the reset")
     await device.start()
     await exercise(bench, device)
 
 
-@case(proves=("RESET-DEV-01",), traps=(7,))
+@case(proves=("RESET-DEV-01",), traps=(7,), variants=EVERY)
 async def a_queue_starts_anew_after_a_reset(bench: Bench) -> None:
     for size in (4, 2, 8):
         device = await bench.start(queue_size=size)
         for _ in range(3):
             await device.wait(await device.submit(0, *small(bench)))
-        same(device.queues[0].used_index, 3, f"used.idx of a queue of at most {size}")
+        same(device.queues[0].returned, 3, f"chains that came back in a queue of at most {size}")
 
 
-@case(proves=("RESET-DEV-01",))
+@case(proves=("RESET-DEV-01",), variants=EVERY)
 async def a_device_that_was_given_up_resets(bench: Bench) -> None:
     device = await bench.start()
     await device.transport.add_status(DeviceStatus.FAILED)

@@ -88,7 +88,7 @@ async def broken_by(
         if bits[0] not in device_status or bits[1] != status:
             raise AssertionError(f"the error bits after a bad answer for the {place} are {bits}")
         await quiet(bench, device)
-        same(queue.used_index, 0, f"used.idx after a bad answer for the {place}")
+        same(queue.returned, 0, f"chains that came back after a bad answer for the {place}")
         same(bytes(bench.disk.data) == disk, True, f"whether the disk is unchanged, {place}")
         await device.reset()
         bench.host.memory.forget()
@@ -370,7 +370,7 @@ async def flags_that_cannot_be_read_break_the_device_or_interrupt(bench: Bench) 
     """The buffer has been used by then; the driver hears of it one way or the other."""
     device = await bench.start(queue_size=8)
     request, _ = sources(bench, device)
-    address = device.queues[0].avail.address
+    address = device.queues[0].areas[1].address
     before = bench.host.interrupts(0), bench.host.interrupts(1)
 
     link, change = raw_link(bench), with_status(CompletionStatus.UNSUPPORTED_REQUEST)

@@ -4,9 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from virtio_spec import wire
 from virtio_spec.blk import SECTOR_BYTES, BlkReqHeader, BlkReqType
-from virtio_spec.split import AvailHeader
 from virtio_spec.tlp import CompletionStatus, Fmt
-from virtio_spec.wire import field_offset
 
 from ..driver import Request, VirtioDevice
 from .link import Read
@@ -131,18 +129,13 @@ class Fault:
 
 def sources(bench: Bench, device: VirtioDevice) -> tuple[Request, dict[str, tuple[int, int]]]:
     """A prepared request, and what is read for it: address and length by name."""
-    queue = device.queues[0]
+    queue, direct = device.queues[0], 0 if bench.variant.indirect else None
     if bench.device == "rng":
-        request = device.prepare(0, [], [8, 9])
+        request = device.prepare(0, [], [8, 9], direct=direct)
     else:
         header = wire.pack(BlkReqHeader, type=BlkReqType.OUT, sector=0)
-        request = device.prepare(0, [header, bench.rng.randbytes(SECTOR_BYTES)], [1])
-    index = field_offset(AvailHeader, "idx")
-    places = {
-        "available index": (queue.avail.address + index, 2),
-        "available ring": (queue.avail.address + 4, 2 * queue.size),
-        "descriptors": (queue.desc.address, 16 * queue.size),
-    }
+        request = device.prepare(0, [header, bench.rng.randbytes(SECTOR_BYTES)], [1], direct=direct)
+    places = queue.reads()
     if request.readable:
         places |= {
             "request header": (request.readable[0].address, request.readable[0].size),
@@ -153,6 +146,10 @@ def sources(bench: Bench, device: VirtioDevice) -> tuple[Request, dict[str, tupl
 
 def places(bench: Bench) -> Iterator[str]:
     """Names of what :func:`sources` gives."""
-    yield from ("available index", "available ring", "descriptors")
+    if not bench.variant.packed:
+        yield from ("available index", "available ring")
+    yield "descriptors"
+    if bench.variant.indirect:
+        yield "indirect tables"
     if bench.device == "blk":
         yield from ("request header", "data")

@@ -177,7 +177,7 @@ async def the_page_number_says_where_the_whole_queue_is(bench: Bench) -> None:
     device = await bench.start()
     queue, transport = device.queues[0], legacy(device)
     parts, page = split.legacy_layout(queue.size), await transport.header("queue_address")
-    same(page * split.LEGACY_ALIGN, queue.desc.address, "queue_address in bytes")
+    same(page * split.LEGACY_ALIGN, queue.areas[0].address, "queue_address in bytes")
     index = page * split.LEGACY_ALIGN + parts.used + 2
     for used in (1, 2, 3):
         await device.wait(await device.submit(0, *small(bench)))

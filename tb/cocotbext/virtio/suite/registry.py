@@ -20,12 +20,21 @@ from virtio_spec.vmmci import VmmciAnswer, VmmciCommand, VmmciEvent
 from ..driver import VirtioDevice, probe
 from ..host import Host
 from ..transport import Transport
+from ..variant import PLAIN, RingVariant, Variants
 from .link import RawLink
 
 __all__ = [
+    "DIRECT",
+    "EVENT_IDX",
+    "EVERY",
     "EVERY_DEVICE",
+    "INDIRECT",
+    "IN_ORDER",
     "LEGACY",
     "MODERN",
+    "ONCE",
+    "PACKED",
+    "SPLIT",
     "Bench",
     "Case",
     "CaseFailure",
@@ -36,25 +45,69 @@ __all__ = [
     "run_case",
 ]
 
-#: Modules of this package that hold cases, in the order in which they run.
-MODULES = (
-    "pci",
-    "bus",
-    "malformed",
-    "common",
-    "legacy",
-    "legacy_header",
-    "transitional",
-    "msix",
-    "intx",
-    "split",
-    "dma",
-    "config_reads",
-    "rng",
-    "blk",
-    "queues",
-    "vmmci",
-)
+
+def EVERY(variant: RingVariant) -> bool:
+    """For all variants of rings."""
+    return True
+
+
+def ONCE(variant: RingVariant) -> bool:
+    """For the plain one, because they make no difference."""
+    return variant.ring == PLAIN
+
+
+def SPLIT(variant: RingVariant) -> bool:
+    """For split rings."""
+    return not variant.packed
+
+
+def PACKED(variant: RingVariant) -> bool:
+    """For packed rings."""
+    return variant.packed
+
+
+def DIRECT(variant: RingVariant) -> bool:
+    """For rings without indirect tables."""
+    return not variant.indirect
+
+
+def INDIRECT(variant: RingVariant) -> bool:
+    """For rings with indirect tables."""
+    return variant.indirect
+
+
+def EVENT_IDX(variant: RingVariant) -> bool:
+    """For rings with event indices."""
+    return variant.event_idx
+
+
+def IN_ORDER(variant: RingVariant) -> bool:
+    """For rings whose chains come back in order."""
+    return variant.in_order
+
+
+#: Modules of this package that hold cases, in the order in which they run, and for which variants of rings
+#: their cases are if they say nothing else.
+MODULES: dict[str, Variants] = {
+    "pci": ONCE,
+    "bus": ONCE,
+    "malformed": ONCE,
+    "common": ONCE,
+    "legacy": ONCE,
+    "legacy_header": ONCE,
+    "transitional": ONCE,
+    "msix": ONCE,
+    "intx": ONCE,
+    "chains": EVERY,
+    "descriptors": EVERY,
+    "split": SPLIT,
+    "dma": EVERY,
+    "config_reads": ONCE,
+    "rng": EVERY,
+    "blk": EVERY,
+    "queues": EVERY,
+    "vmmci": ONCE,
+}
 
 #: Virtio device ids by their short names.
 TYPES = {"rng": DeviceType.ENTROPY, "blk": DeviceType.BLOCK, "vmmci": DeviceType.VMMCI}
@@ -64,8 +117,13 @@ EVERY_DEVICE = tuple(TYPES)
 MODERN, LEGACY = ("modern",), ("legacy",)
 
 
-#: What cases may need that not every backend has: ``"link"``, raw packets.
-ABILITIES = {"model": frozenset[str](), "cocotb": frozenset({"link"}), "native": frozenset({"link"})}
+#: What cases may need that not every backend has: ``"link"`` is raw packets; the others are features of its
+#: devices that are outside the variants of rings.
+ABILITIES = {
+    "model": frozenset({"ring_reset", "notification_data", "notif_config_data"}),
+    "cocotb": frozenset({"link"}),
+    "native": frozenset({"link"}),
+}
 
 
 class CaseFailure(AssertionError):
@@ -121,6 +179,8 @@ class Bench:
         Whether the block device offers VIRTIO_BLK_F_RO.
     queues
         How many queues the device has.
+    variant
+        The ring features that the driver negotiates and uses.
     seed
         For everything random.
     checkers
@@ -149,6 +209,7 @@ class Bench:
     width: int = 0
     read_only: bool = False
     queues: int = 1
+    variant: RingVariant = PLAIN
     seed: int = 0
     checkers: list[Checker] = field(default_factory=list)
     link: RawLink | None = None
@@ -171,11 +232,18 @@ class Bench:
         if chosen not in self._transports:
             found = await probe(self.host, transport=chosen[0], habit=chosen[1])
             self._transports[chosen] = found.transport
-        return VirtioDevice(self.host, self._transports[chosen], TYPES[self.device], rng=self.rng)
+        return VirtioDevice(
+            self.host, self._transports[chosen], TYPES[self.device], rng=self.rng, variant=self.variant
+        )
 
     async def start(self, **options: Any) -> VirtioDevice:
-        """The device up to DRIVER_OK; ``options`` are those of :meth:`VirtioDevice.start`."""
+        """The device up to DRIVER_OK; ``options`` are those of :meth:`VirtioDevice.start`.
+
+        A packed ring has some number of entries between 12 and 16 if no other is given.
+        """
         device = await self.probe()
+        if options.get("variant", self.variant).packed:
+            options.setdefault("queue_size", self.rng.randrange(12, 17))
         await device.start(**options)
         return device
 
@@ -207,6 +275,8 @@ class Case:
         Through which a driver may run it.
     interfaces
         Which devices it is for, by their register interfaces.
+    variants
+        Whether it is for a variant of rings.
     """
 
     name: str
@@ -219,9 +289,15 @@ class Case:
     needs: tuple[str, ...] = ()
     transports: tuple[str, ...] = (*MODERN, *LEGACY)
     interfaces: tuple[str, ...] = tuple(Interface)
+    variants: Variants = EVERY
 
 
 _registered: dict[str, Case] = {}
+
+
+def _all(wanted: Sequence[Variants]) -> Variants:
+    """For those that all of ``wanted`` are for."""
+    return lambda variant: all(each(variant) for each in wanted)
 
 
 def case(
@@ -234,11 +310,17 @@ def case(
     needs: Sequence[str] = (),
     transports: Sequence[str] = (*MODERN, *LEGACY),
     interfaces: Sequence[str] = tuple(Interface),
+    variants: Variants | Sequence[Variants] = (),
 ) -> Callable[[Callable[[Bench], Awaitable[None]]], Callable[[Bench], Awaitable[None]]]:
-    """Put a coroutine function on the test list; see :class:`Case`."""
+    """Put a coroutine function on the test list; see :class:`Case`.
+
+    Several of ``variants`` all have to hold; without any, it is what :data:`MODULES` has.
+    """
+    wanted = (variants,) if callable(variants) else tuple(variants)
 
     def register(run: Callable[[Bench], Awaitable[None]]) -> Callable[[Bench], Awaitable[None]]:
-        name = f"{run.__module__.rpartition('.')[2]}.{getattr(run, '__name__', 'case')}"
+        module = run.__module__.rpartition(".")[2]
+        name = f"{module}.{getattr(run, '__name__', 'case')}"
         if name in _registered:
             raise ValueError(f"there are two cases {name!r}")
         _registered[name] = Case(
@@ -252,6 +334,7 @@ def case(
             tuple(needs),
             tuple(transports),
             tuple(interfaces),
+            _all(wanted or (MODULES.get(module, EVERY),)),
         )
         return run
 
@@ -265,10 +348,12 @@ def cases(
     backend: str | None = None,
     interface: str | None = None,
     transport: str | None = None,
+    variant: RingVariant | None = PLAIN,
 ) -> list[Case]:
     """The cases for a device type and profile, in order.
 
-    With ``backend``, ``interface`` or ``transport``, only those that run there.
+    With ``backend``, ``interface`` or ``transport``, only those that run there. With ``variant``, and that
+    is the plain one if nothing is said, those for such rings; ``None`` for all.
     """
     for module in MODULES:
         importlib.import_module(f".{module}", __package__)
@@ -281,6 +366,7 @@ def cases(
         and (backend is None or ABILITIES[backend].issuperset(entry.needs))
         and (interface is None or interface in entry.interfaces)
         and (transport is None or transport in entry.transports)
+        and (variant is None or entry.variants(variant))
     ]
 
 

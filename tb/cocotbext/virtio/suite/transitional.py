@@ -63,7 +63,7 @@ async def the_interface_in_use_decides_when_buffers_are_used(bench: Bench) -> No
     queue = await new.set_up_queue(0, 8)
     request = await new.submit(0, *small(bench))
     await quiet(bench, new)
-    same((queue.used_index, request.done), (0, False), "used.idx of a modern driver before DRIVER_OK")
+    same((queue.returned, request.done), (0, False), "chains of a modern driver before DRIVER_OK")
     old = await bench.probe()
     await old.reset()
     bench.host.memory.forget()

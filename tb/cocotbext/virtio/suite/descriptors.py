@@ -1,0 +1,105 @@
+"""Descriptors as no driver must write them, in either format of ring."""
+
+from functools import partial
+
+from virtio_spec.layout import Cause
+from virtio_spec.split import DescriptorFlag
+
+from ..ring import Ring
+from .broken import BROKEN, buffer, needs_reset, offer
+from .broken import broken as broken_ring
+from .helpers import QUIET_NS, exercise, prepared, same
+from .registry import DIRECT, MODERN, Bench, case
+
+__all__: list[str] = []
+
+NEXT, WRITE, INDIRECT = DescriptorFlag.NEXT, DescriptorFlag.WRITE, DescriptorFlag.INDIRECT
+FAR_AWAY = 0x7F00_0000_0000_0000  # no memory there on any backend
+broken = partial(broken_ring, kind=Ring)
+
+
+@case(proves=BROKEN)
+async def a_descriptor_of_length_zero_breaks_the_ring(bench: Bench) -> None:
+    def spoil(ring: Ring) -> None:
+        at = buffer(ring)
+        offer(ring, (at, 16, NEXT), (at, 0, WRITE))
+
+    await broken(bench, Cause.ZERO_LENGTH, spoil=spoil)
+
+
+@case(proves=BROKEN)
+async def a_readable_descriptor_after_a_writable_one_breaks_the_ring(bench: Bench) -> None:
+    def spoil(ring: Ring) -> None:
+        at = buffer(ring)
+        offer(ring, (at, 16, NEXT), (at, 16, NEXT | WRITE), (at, 16, 0))
+
+    await broken(bench, Cause.READABLE_AFTER_WRITABLE, spoil=spoil)
+
+
+@case(proves=BROKEN, variants=DIRECT)
+async def an_indirect_descriptor_not_negotiated_breaks_the_ring(bench: Bench) -> None:
+    await broken(bench, Cause.INDIRECT, spoil=lambda ring: offer(ring, (buffer(ring), 32, INDIRECT)))
+
+
+@case(proves=BROKEN)
+async def a_chain_of_more_than_4_gib_breaks_the_ring(bench: Bench) -> None:
+    def spoil(ring: Ring) -> None:
+        at = buffer(ring)
+        offer(ring, (at, 0xFFFF_FFFF, NEXT | WRITE), (at, 1, WRITE))
+
+    await broken(bench, Cause.TOTAL_LENGTH, spoil=spoil)
+
+
+@case(proves=BROKEN)
+async def a_chain_longer_than_the_queue_breaks_the_ring(bench: Bench) -> None:
+    """Of a split ring the last descriptor is followed by the first one again."""
+
+    def spoil(ring: Ring) -> None:
+        at = buffer(ring)
+        offer(ring, *((at, 4, NEXT | WRITE) for _ in range(ring.size)))
+
+    await broken(bench, Cause.CHAIN_LOOP, spoil=spoil)
+
+
+@case(proves=BROKEN, transports=MODERN)
+async def descriptors_that_cannot_be_read_break_the_ring(bench: Bench) -> None:
+    device = await prepared(bench)
+    await device.set_up_interrupts()
+    ring = device.make_ring(0, 4)
+    driver, part = (area.address for area in ring.areas[1:])
+    bench.host.memory.grant(FAR_AWAY, ring.areas[0].size, readable=True)
+    await device.transport.set_up_queue(0, 4, FAR_AWAY, driver, part)
+    await device.transport.enable_queue(0)
+    await device.driver_ok()
+    before = bench.host.interrupts(0)
+    ring.add_chain([(buffer(ring), 16)])
+    await device.kick(0, always=True)
+    await device.wait_interrupt(0, before)
+    await needs_reset(device, Cause.DMA_ERROR)
+    same(ring.returned, 0, "chains that came back")
+    await device.reset()
+    await device.start()
+    await exercise(bench, device)
+
+
+@case(proves=("STATUS-DEV-02",))
+async def the_cause_names_the_head_and_the_descriptor(bench: Bench) -> None:
+    device = await bench.start(queue_size=8)
+    await exercise(bench, device)
+    ring, before = device.queues[0], bench.host.interrupts(0)
+    at = buffer(ring)
+    numbers = offer(ring, (at, 16, NEXT), (at, 0, WRITE))
+    await device.kick(always=True)
+    await device.wait_interrupt(0, before)
+    diagnostics = await device.diagnostics()
+    found = Cause(diagnostics.cause), diagnostics.head, diagnostics.descriptor
+    same(found, (Cause.ZERO_LENGTH, *numbers), "cause, head and descriptor")
+
+
+@case(proves=("STATUS-DEV-02",))
+async def a_broken_ring_is_told_in_the_isr_without_msix(bench: Bench) -> None:
+    device = await bench.start(queue_size=8, interrupts=False)
+    offer(device.queues[0], (buffer(device.queues[0]), 0, WRITE))
+    await device.kick(always=True)
+    await bench.host.sleep(QUIET_NS)
+    same(await device.transport.isr() & 2, 2, "configuration bit of the ISR")
