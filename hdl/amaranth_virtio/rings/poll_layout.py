@@ -1,0 +1,82 @@
+"""What runs between the parts of the poller."""
+
+from amaranth.hdl import Cat, Shape, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2, exact_log2
+
+from ..chain import TOKEN
+
+__all__ = ["PollContext", "RetireSignature", "VisitSignature", "index_mask", "queue_shape"]
+
+INDEX_BITS = 10  # of a ring of 1024
+
+
+def queue_shape(queues: int) -> Shape:
+    """Shape of a queue number below ``queues``; one bit at least, as there are no signals of none."""
+    return unsigned(max(1, ceil_log2(queues)))
+
+
+class PollContext(data.Struct):
+    """What a read of the poller is for.
+
+    ``token``
+        Split: that of the first entry. Else only its queue counts.
+    ``entries``
+        Split: ring entries, else the index.
+    ``asked``
+        Split: changes from one read of a queue's index to the next.
+    ``mask``
+        Split: bits that a descriptor's number may have.
+    """
+
+    token: TOKEN
+    entries: 1
+    asked: 1
+    mask: unsigned(INDEX_BITS)
+
+
+def index_mask(size, queue_size: int):
+    """``size - 1`` of a power of two up to ``queue_size``, without a carry chain."""
+    return Cat(size[bit + 1 : exact_log2(queue_size) + 1].any() for bit in range(exact_log2(queue_size)))
+
+
+class VisitSignature(wiring.Signature):
+    """The poller's side of :class:`Scheduler` and :class:`Room`; see the members of those."""
+
+    def __init__(self, *, queues: int, quota: int):
+        shape = queue_shape(queues)
+        bits = exact_log2(quota)
+        super().__init__(
+            {
+                "offered": In(1),
+                "queue": In(shape),
+                "take": Out(1),
+                "again": Out(stream.Signature(shape)),
+                "select": Out(shape),
+                "kicked": In(1),
+                "asleep": In(1),
+                "serve": Out(1),
+                "sleep": Out(1),
+                "count": In(bits + 1),
+                "changing": In(1),
+                "parked": In(1),
+                "park": Out(1),
+                "at": Out(bits),
+            }
+        )
+
+
+class RetireSignature(wiring.Signature):
+    """The poller's side of :class:`Retirement`.
+
+    ``queue``, ``active``
+        A queue whose reset the driver waits for.
+    ``check``
+        It is to be looked at whether it stands in line or not.
+    ``rests``
+        It was looked at in the cycle before, and is asleep or parked in this one.
+    """
+
+    def __init__(self, *, queues: int):
+        super().__init__({"queue": In(queue_shape(queues)), "active": In(1), "check": In(1), "rests": Out(1)})
