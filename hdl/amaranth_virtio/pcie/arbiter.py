@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from ..one_hot import one_hot_mux
 from ..tlp import TlpSignature, check_width
 
 __all__ = ["PacketArbiter"]
@@ -14,9 +15,13 @@ __all__ = ["PacketArbiter"]
 class PacketArbiter(wiring.Component):
     """Round robin by packet.
 
-    Combinational and without a buffer: an input's beat is acknowledged in the cycle in which the
-    output takes it, so what was acknowledged is in order with everything acknowledged before. Once
-    a beat is offered its input keeps the grant to the packet's end.
+    Without a buffer: an input's beat is acknowledged in the cycle in which the output takes it, so
+    what was acknowledged is in order with everything acknowledged before. Once a beat is offered its
+    input keeps the grant to the packet's end.
+
+    The grant is a register. It moves while a packet's last beat is taken, so that the packets of inputs
+    that wait follow each other without a gap; a packet that comes while nothing is offered waits one cycle
+    for it, unless its input had the grant last.
 
     Parameters
     ----------
@@ -42,28 +47,30 @@ class PacketArbiter(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        granted = Signal(range(self.inputs))
-        inside = Signal()  # a beat of the granted input's packet was offered, its end not yet taken
-        current = Signal.like(granted)
-
-        m.d.comb += current.eq(granted)
-        with m.If(~inside), m.Switch(granted):
-            for last in range(self.inputs):
-                with m.Case(last):
-                    # The nearest behind the last one wins, so it is assigned last.
-                    for step in reversed(range(1, self.inputs + 1)):
-                        number = (last + step) % self.inputs
-                        with m.If(self.i[number].valid):
-                            m.d.comb += current.eq(number)
-
-        with m.Switch(current):
-            for number in range(self.inputs):
-                with m.Case(number):
-                    m.d.comb += [
-                        self.o.valid.eq(self.i[number].valid),
-                        self.o.payload.eq(self.i[number].payload),
-                        self.i[number].ready.eq(self.o.ready),
-                    ]
-        with m.If(self.o.valid):
-            m.d.sync += [granted.eq(current), inside.eq(~(self.o.ready & self.o.payload.last))]
+        grant = Signal(self.inputs, init=1)  # one-hot
+        inside = Signal()  # a beat was taken, and the packet's last was not
+        valid = Cat(port.valid for port in self.i)
+        m.d.comb += [
+            self.o.valid.eq((valid & grant).any()),
+            self.o.payload.eq(one_hot_mux(grant, [port.payload for port in self.i])),
+            Cat(port.ready for port in self.i).eq(grant & self.o.ready.replicate(self.inputs)),
+        ]
+        taken = self.o.valid & self.o.ready
+        with m.If(taken):
+            m.d.sync += inside.eq(~self.o.payload.last)
+        # What the input with the grant offers meanwhile is the packet that ends.
+        following = self._following(grant, valid)
+        with m.If(following.any() & ((taken & self.o.payload.last) | (~self.o.valid & ~inside))):
+            m.d.sync += grant.eq(following)
         return m
+
+    def _following(self, grant: Value, valid: Value) -> Value:
+        """The nearest input behind the one with the grant that offers something, one-hot; or 0."""
+        bits = []
+        for number in range(self.inputs):
+            wins = []
+            for step in range(1, self.inputs):
+                between = Cat(valid[(number - nearer) % self.inputs] for nearer in range(1, step))
+                wins.append(grant[(number - step) % self.inputs] & ~between.any())
+            bits.append(valid[number] & Cat(wins).any())
+        return Cat(bits)

@@ -63,12 +63,30 @@ def test_a_beat_is_acknowledged_in_the_cycle_in_which_the_output_takes_it():
     async def bench(ctx: Any) -> None:
         ctx.set(dut.i[1].payload, tlp_beats(completion(tag=5), 64)[0])
         ctx.set(dut.i[1].valid, 1)
+        await ctx.tick()  # for the grant
         assert ctx.get(dut.o.valid)
         assert ctx.get(dut.o.p.header.completion.tag) == 5
         assert not ctx.get(dut.i[1].ready)
         ctx.set(dut.o.ready, 1)
         assert ctx.get(dut.i[1].ready)
         assert not ctx.get(dut.i[0].ready)
+
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize("busy", ((1,), (0, 2), (0, 1, 2)))
+def test_packets_of_one_beat_follow_each_other_without_a_gap(busy):
+    dut = PacketArbiter(width=64, inputs=3)
+
+    async def bench(ctx: Any) -> None:
+        for number in busy:
+            ctx.set(dut.i[number].payload, tlp_beats(completion(tag=number), 64)[0])
+            ctx.set(dut.i[number].valid, 1)
+        ctx.set(dut.o.ready, 1)
+        await ctx.tick()
+        for _ in range(9):
+            assert ctx.get(dut.o.valid)
+            await ctx.tick()
 
     simulate(dut, bench)
 
