@@ -12,7 +12,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..registers import ConfigBus, ConfigRequest
+from ..registers import ConfigBus
 
 __all__ = ["Access", "ConfigRegisters", "Field"]
 
@@ -127,43 +127,44 @@ class ConfigRegisters(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         request, response = self.bus.request, self.bus.response
-        current = Signal(ConfigRequest)
         taken = Signal()
+        data = Signal(32)
+        lanes = Signal(4)  # that the request in hand writes
+        # The request is for this register; decoded before it is in hand.
+        chosen = {
+            register: Signal(name=f"chosen_{4 * register:02x}")
+            for register in sorted({field.register for field in self.fields})
+        }
         m.d.comb += request.ready.eq(1)
         m.d.sync += [
-            current.eq(request.payload),
             taken.eq(request.valid),
+            data.eq(request.p.data),
+            lanes.eq(Mux(request.valid & request.p.write, request.p.byte_enable, 0)),
             response.valid.eq(taken),
-            response.payload.eq(0),
         ]
+        m.d.sync += [select.eq(request.p.register == register) for register, select in chosen.items()]
 
-        written = Signal(32)  # bits of the dword that the request in hand writes
-        enabled = Cat(current.byte_enable[lane].replicate(8) for lane in range(4))
-        m.d.comb += written.eq(Mux(taken & current.write, enabled, 0))
-
-        values: dict[int, list[tuple[Field, Any]]] = {}
+        read: list[list[Any]] = [[] for _ in range(32)]  # what of each bit of the answer may be 1
         for field in self.fields:
-            selected = Signal(field.width, name=f"written_{4 * field.register:02x}_{field.low}")
-            with m.If(current.register == field.register):
-                m.d.comb += selected.eq(written[field.low : field.low + field.width])
-            value = self._field(m, field, selected, current.data[field.low : field.low + field.width])
-            values.setdefault(field.register, []).append((field, value))
-
-        with m.Switch(current.register):
-            for register, parts in values.items():
-                with m.Case(register):
-                    for field, value in parts:
-                        m.d.sync += response.payload[field.low : field.low + field.width].eq(value)
+            select = chosen[field.register]
+            writes = Cat(select & lanes[lane] for lane in range(4))
+            value = self._field(m, field, writes, data[field.low : field.low + field.width])
+            for bit in range(field.width):
+                if not isinstance(value, Const):
+                    read[field.low + bit].append(select & value[bit])
+                elif value.value >> bit & 1:
+                    read[field.low + bit].append(select)
+        m.d.sync += response.payload.eq(Cat(Cat(terms).any() for terms in read))
         return m
 
-    def _field(self, m: Module, field: Field, selected: Any, written: Any) -> Any:
-        """Build one field and return what a read of it sees."""
+    def _field(self, m: Module, field: Field, writes: Any, data: Any) -> Any:
+        """Build one field and return what a read of it sees; ``writes`` are the bytes of its dword."""
         live = self.live[field.live] if field.live else Const(0, field.width)
+        written = [writes[(field.low + bit) // 8] for bit in range(field.width)]  # by bit of the field
         if field.access is Access.STROBE:
-            value, strobes = Const(0, field.width), selected & written
             if field.output:
-                m.d.comb += self.output[field.output].eq(strobes)
-            return value
+                m.d.comb += self.output[field.output].eq(Cat(written) & data)
+            return Const(0, field.width)
         if field.access is Access.RO:
             value = live if field.live else Const(field.init, field.width)
         else:
@@ -171,11 +172,18 @@ class ConfigRegisters(wiring.Component):
                 field.width, init=field.init, name=field.output or f"at_{4 * field.register:02x}_{field.low}"
             )
             if field.access is Access.RW1C:
-                m.d.sync += value.eq((value & ~(selected & written)) | live)
-            else:
-                merged = (value & ~selected) | (written & selected)
-                with m.If(Cat(merged == item for item in field.legal).any() if field.legal else Const(1)):
+                m.d.sync += value.eq((value & ~(Cat(written) & data)) | live)
+            elif field.legal is not None:
+                merged = Cat(Mux(write, data[bit], value[bit]) for bit, write in enumerate(written))
+                with m.If(Cat(merged == item for item in field.legal).any()):
                     m.d.sync += value.eq(merged)
+            else:
+                # Byte by byte, so that a register with an enable is all that it takes.
+                for lane in range(4):
+                    bits = [bit for bit in range(field.width) if (field.low + bit) // 8 == lane]
+                    if bits:
+                        with m.If(writes[lane]):
+                            m.d.sync += value[bits[0] : bits[-1] + 1].eq(data[bits[0] : bits[-1] + 1])
             if not field.kept:
                 with m.If(self.reset):
                     m.d.sync += value.eq(field.init)

@@ -60,7 +60,7 @@ class ConfigSpace(wiring.Component):
     """Type 0 header with the BARs, power management, PCI Express, MSI-X and virtio capabilities.
 
     Answers every request; a register that does not exist (all of 0x100 and above, too: there are no
-    extended capabilities) reads 0 and ignores writes. The answer comes 5 cycles after the
+    extended capabilities) reads 0 and ignores writes. The answer comes 4 cycles after the
     request, with an access through the PCI_CFG window (:class:`~.config_window.ConfigWindow`) later.
     A function without the modern interface has neither virtio capabilities nor a window, answers after
     2 cycles, and is a legacy endpoint, since it depends on its I/O BAR.

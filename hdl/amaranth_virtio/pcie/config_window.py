@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from amaranth.hdl import Const, Module, Signal
+from amaranth.hdl import C, Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -27,7 +27,7 @@ class ConfigWindow(wiring.Component):
     """Stands before the configuration registers and turns accesses to pci_cfg_data into BAR accesses.
 
     Every request goes on to the registers, and one is in hand at a time; without a BAR access the
-    answer comes three cycles later than the registers give it. A request for
+    answer comes two cycles later than the registers give it. A request for
     pci_cfg_data with any byte enabled does one access besides, of ``length`` bytes, whatever bytes
     are enabled: a write after the register has taken it, with the first bytes of the register; a
     read before, and its data becomes the first bytes of the register. If the bar has no address
@@ -76,17 +76,27 @@ class ConfigWindow(wiring.Component):
                     aligned = settings.offset & (length - 1) == 0
                     m.d.comb += [lanes.eq((1 << length) - 1), legal.eq(aligned & self._reachable())]
 
-        current, touches = Signal(ConfigRequest), Signal()
-        answer = Signal(32)  # what the registers or the BAR said
-        shift = settings.offset[:2]
+        # The request in hand; while what was read from a BAR goes into the register, that write instead.
+        current, touches, storing = Signal(ConfigRequest), Signal(), Signal()
+        fetched = self.bus.response.payload
+        data = settings.data
+        # A write has its bytes in all lanes where they may have to be.
+        low_half = Mux(lanes[1], data[8:16], data[:8])
         m.d.comb += [
             self.downstream.request.payload.eq(current),
             self.bus.request.p.bar.eq(settings.bar),
-            self.bus.request.p.address.eq(settings.offset & ~3),
+            self.bus.request.p.address.eq(Cat(C(0, 2), settings.offset[2:])),
             self.bus.request.p.write.eq(current.write),
-            self.bus.request.p.byte_enable.eq(lanes << shift),
-            self.bus.request.p.data.eq(settings.data << (shift << 3)),
-            self.upstream.response.payload.eq(answer),
+            self.bus.request.p.byte_enable.eq(lanes << settings.offset[:2]),
+            self.bus.request.p.data.eq(
+                Cat(
+                    data[:8],
+                    low_half,
+                    Mux(lanes[2], data[16:24], data[:8]),
+                    Mux(lanes[2], data[24:], low_half),
+                )
+            ),
+            self.upstream.response.payload.eq(self.downstream.response.payload),
         ]
 
         with m.FSM():
@@ -108,37 +118,39 @@ class ConfigWindow(wiring.Component):
                 with m.If(self.downstream.request.ready):
                     m.next = "REGISTERED"
             with m.State("REGISTERED"):
-                m.d.sync += answer.eq(self.downstream.response.payload)
                 with m.If(self.downstream.response.valid):
-                    m.next = "RESPOND"
-                    with m.If(touches & current.write):
+                    m.d.sync += storing.eq(0)
+                    with m.If(storing):
+                        m.d.sync += current.write.eq(0)
+                        m.next = "REGISTER"
+                    with m.Elif(touches & current.write):
                         m.next = "ACCESS"
+                    with m.Else():
+                        m.d.comb += self.upstream.response.valid.eq(1)
+                        m.next = "IDLE"
             with m.State("ACCESS"):
                 m.d.comb += self.bus.request.valid.eq(1)
                 with m.If(self.bus.request.ready):
                     m.next = "FETCHED"
                     with m.If(current.write):
-                        m.next = "RESPOND"
-            with m.State("FETCHED"):
-                m.d.sync += answer.eq(self.bus.response.payload >> (shift << 3))
-                with m.If(self.bus.response.valid):
-                    m.next = "STORE"
-            with m.State("STORE"):
-                stored = self.downstream.request
-                m.d.comb += [
-                    stored.valid.eq(1),
-                    stored.p.write.eq(1),
-                    stored.p.byte_enable.eq(lanes),
-                    stored.p.data.eq(answer),
-                ]
-                with m.If(stored.ready):
-                    m.next = "STORED"
-            with m.State("STORED"):
-                with m.If(self.downstream.response.valid):
-                    m.next = "REGISTER"
-            with m.State("RESPOND"):
+                        m.next = "WRITTEN"
+            with m.State("WRITTEN"):
                 m.d.comb += self.upstream.response.valid.eq(1)
                 m.next = "IDLE"
+            with m.State("FETCHED"):
+                m.d.sync += [
+                    current.data.eq(
+                        Cat(
+                            fetched.word_select(settings.offset[:2], 8),
+                            Mux(settings.offset[1], fetched[24:], fetched[8:16]),
+                            fetched[16:],
+                        )
+                    ),
+                    current.byte_enable.eq(lanes),
+                ]
+                with m.If(self.bus.response.valid):
+                    m.d.sync += [current.write.eq(1), storing.eq(1)]
+                    m.next = "REGISTER"
         return m
 
     def _reachable(self) -> Any:

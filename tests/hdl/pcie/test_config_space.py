@@ -136,7 +136,7 @@ def test_every_register_has_its_reset_value_at_every_access_width(interface, vec
 
 
 @pytest.mark.parametrize(
-    ("interface", "latency"), [(Interface.MODERN, 5), (Interface.TRANSITIONAL, 5), (Interface.LEGACY, 2)]
+    ("interface", "latency"), [(Interface.MODERN, 4), (Interface.TRANSITIONAL, 4), (Interface.LEGACY, 2)]
 )
 def test_an_answer_comes_in_a_fixed_number_of_cycles(interface, latency):
     dut = function(interface=interface)
