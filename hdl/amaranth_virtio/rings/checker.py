@@ -1,0 +1,244 @@
+"""The check of whole chains."""
+
+from typing import Any
+
+from amaranth.hdl import Const, Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+from virtio_spec.layout import Cause
+
+from ..chain import QUEUE, TOKEN, Chain
+from .layout import ChainRecord
+from .options import RingFeatures
+from .row_walk import part_layout
+from .schedule import candidate_layout
+from .walk_layout import INDEX, BrokenChain, TablePlace, WalkShape
+
+__all__ = ["Checker"]
+
+
+class Checker(wiring.Component):
+    """Walk chains whose descriptors are all loaded, and announce those in which each descriptor is right.
+
+    A chain of ``n`` descriptors takes ``2 * n + 1`` cycles, and 2 more with an indirect table behind
+    others. Reserved flag bits are ignored. A chain of a queue that is retired is dropped: it takes as
+    many cycles again.
+
+    Parameters
+    ----------
+    shape : :class:`WalkShape`
+    packed : :class:`bool`
+        There are packed rings.
+
+    Members
+    -------
+    running : :py:`In(1)`
+        While low, no chain is announced or dropped.
+    features : :py:`In(RingFeatures)`
+    retire : :py:`In(1)`, retire_queue : :py:`In(QUEUE)`
+        Chains of this queue are dropped.
+    i : :py:`In(stream of candidate_layout)`
+    loaded : :py:`In(1)`
+        Strobe: an indirect table is complete, in the order of ``i``.
+    read : :py:`Out(shape.read)`
+    chain : :py:`Out(stream of Chain, always_ready)`
+        Chains that passed, with all that follows here in the same cycle.
+    record : :py:`Out(ChainRecord)`
+    readable, writable : :py:`Out(stream of part_layout(shape), always_ready)`
+        Parts; ``readable`` is valid only if there is one.
+    dropped : :py:`Out(stream of TOKEN)`
+    error : :py:`Out(stream of BrokenChain, always_ready)`
+        ZERO_LENGTH, READABLE_AFTER_WRITABLE, TOTAL_LENGTH, NEXT_INDEX, CHAIN_LOOP (inside a table),
+        INDIRECT or INDIRECT_NESTED.
+    """
+
+    def __init__(self, *, shape: WalkShape, packed: bool):
+        self.shape = shape
+        self.packed = packed
+        super().__init__(
+            {
+                "running": In(1),
+                "features": In(RingFeatures),
+                "retire": In(1),
+                "retire_queue": In(QUEUE),
+                "i": In(stream.Signature(candidate_layout)),
+                "loaded": In(1),
+                "read": Out(shape.read),
+                "chain": Out(stream.Signature(Chain, always_ready=True)),
+                "record": Out(ChainRecord),
+                "readable": Out(stream.Signature(part_layout(shape), always_ready=True)),
+                "writable": Out(stream.Signature(part_layout(shape), always_ready=True)),
+                "dropped": Out(stream.Signature(TOKEN)),
+                "error": Out(stream.Signature(BrokenChain, always_ready=True)),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        """Build the FSM that goes from row to row, and the sums."""
+        m = Module()
+        shape, bits = self.shape, self.shape.sequence_bits
+        token, first, identity = Signal(TOKEN), Signal(INDEX), Signal(16)
+        table = Signal(TablePlace)
+        place = Signal(shape.place)  # of the row that is looked at
+        origin = Signal(shape.place)  # from where it is reached without another segment between
+        row = Signal(shape.row)  # but for its address
+        found: Any = self.read.row
+        ringed = Signal(shape.count)  # descriptors in the ring itself
+        left = Signal(11)  # entries of the table that are not passed
+
+        # The part of one direction that is being summed up, and the one before.
+        total, count = Signal(32), Signal(shape.count)
+        sum_ = Signal(33)
+        readable, readables = Signal(32), Signal(shape.count)
+        writing, writables_at = Signal(), Signal(shape.place)
+        dropping = Signal()
+        finished = Signal()  # the sums are those of a chain that is at its end
+
+        in_table = shape.in_table(place)
+        turns = row.writable & ~writing  # to the writable part
+        behind = shape.behind(place, row)
+
+        tables = Signal(range(1 << TOKEN.width))  # loaded, and not taken
+        tabled = self.i.payload.table.entries != 0 if shape.indirect else Const(0)
+        m.d.comb += [
+            self.read.queue.eq(token[bits:]),
+            self.read.place.eq(place),
+            self.read.clear.eq(dropping),
+            self.chain.payload.token.eq(token),
+            self.chain.payload.queue.eq(token[bits:]),
+            self.chain.payload.readable.eq(Mux(writing, readable, total)),
+            self.chain.payload.writable.eq(Mux(writing, total, 0)),
+            self.record.id.eq(first),
+            self.readable.payload.token.eq(token),
+            self.readable.payload.part.place.index.eq(first),
+            self.readable.payload.part.count.eq(Mux(writing, readables, count)),
+            self.readable.payload.part.start.eq(table.start),
+            self.writable.payload.token.eq(token),
+            self.writable.payload.part.place.eq(writables_at),
+            self.writable.payload.part.count.eq(Mux(writing, count, 0)),
+            self.writable.payload.part.start.eq(table.start),
+            self.dropped.payload.eq(token),
+            self.error.payload.token.eq(token),
+            self.error.payload.descriptor.eq(place.index),
+        ]
+        if self.packed:
+            m.d.comb += self.record.skip.eq(ringed)
+            with m.If(self.features.packed):
+                m.d.comb += self.record.id.eq(identity)
+        if shape.indirect:
+            with m.If(in_table):
+                position = (shape_position(shape, place) - table.start)[: shape.index_bits]
+                m.d.comb += self.error.payload.descriptor.eq(position)
+
+        def fail(cause: Cause) -> None:
+            m.d.comb += [self.error.valid.eq(1), self.error.payload.cause.eq(cause)]
+            m.next = "REST"
+
+        took = Signal()
+        with m.FSM():
+            with m.State("TAKE"):
+                with m.If(finished & self.retire & (self.retire_queue == token[bits:])):
+                    m.d.sync += [finished.eq(0), dropping.eq(1), place.eq(0), place.index.eq(first)]
+                    m.next = "READ"
+                with m.Elif(self.running):
+                    m.d.comb += [
+                        self.chain.valid.eq(finished),
+                        self.writable.valid.eq(finished),
+                        self.readable.valid.eq(finished & (self.readable.payload.part.count != 0)),
+                        took.eq(self.i.valid & (~tabled | (tables != 0))),
+                        self.i.ready.eq(took),
+                        self.read.place.eq(0),
+                        self.read.place.index.eq(self.i.payload.first),
+                        self.read.queue.eq(self.i.payload.token[bits:]),
+                        self.read.valid.eq(took),
+                    ]
+                    m.d.sync += finished.eq(0)
+                    with m.If(took):
+                        m.d.sync += [
+                            token.eq(self.i.payload.token),
+                            first.eq(self.i.payload.first),
+                            identity.eq(self.i.payload.id),
+                            table.eq(self.i.payload.table),
+                            left.eq(self.i.payload.table.entries),
+                            place.eq(self.read.place),
+                            origin.eq(self.read.place),
+                            *(signal.eq(0) for signal in (ringed, total, count, writing)),
+                            *(signal.eq(0) for signal in (readable, readables, dropping)),
+                        ]
+                        m.next = "READ"
+                        with m.If(self.read.ready):
+                            m.next = "CATCH"
+            with m.State("READ"):
+                m.d.comb += self.read.valid.eq(1)
+                with m.If(self.read.ready):
+                    m.next = "CATCH"
+            with m.State("CATCH"):
+                m.d.sync += row.eq(found)
+                m.next = "CHECK"
+            with m.State("CHECK"):
+                goes = Signal()
+                m.d.comb += [
+                    goes.eq(row.next),
+                    sum_.eq(Mux(turns, 0, total) + row.length),
+                    self.read.place.eq(behind),
+                ]
+                m.d.sync += ringed.eq(ringed + ~in_table)
+                with m.If(row.indirect):
+                    if shape.indirect:
+                        m.d.comb += [goes.eq(1), self.read.place.eq(shape.of_table(table.start))]
+                with m.Elif(~dropping):
+                    m.d.sync += [
+                        total.eq(sum_),
+                        count.eq(Mux(turns, 0, count) + 1),
+                        origin.eq(self.read.place),
+                        left.eq(left - in_table),
+                    ]
+                    with m.If(turns):
+                        m.d.sync += [
+                            readable.eq(total),
+                            readables.eq(count),
+                            writing.eq(1),
+                            writables_at.eq(origin),
+                        ]
+                with m.If(goes):
+                    m.d.comb += self.read.valid.eq(1)
+                    m.d.sync += place.eq(self.read.place)
+                    m.next = "READ"
+                    with m.If(self.read.ready):
+                        m.next = "CATCH"
+                with m.Else():
+                    m.d.sync += finished.eq(~dropping)
+                    m.next = "TAKE"
+                    with m.If(dropping):
+                        m.next = "DROP"
+                with m.If(~dropping):
+                    with m.If(row.indirect):
+                        if shape.indirect:
+                            with m.If(in_table):
+                                fail(Cause.INDIRECT_NESTED)
+                        else:
+                            fail(Cause.INDIRECT)
+                    with m.Elif(row.length == 0):
+                        fail(Cause.ZERO_LENGTH)
+                    with m.Elif(~row.writable & writing):
+                        fail(Cause.READABLE_AFTER_WRITABLE)
+                    with m.Elif(sum_[32]):
+                        fail(Cause.TOTAL_LENGTH)
+                    with m.Elif(row.next & row.bad):
+                        fail(Cause.NEXT_INDEX)
+                    with m.Elif(row.next & in_table & (left == 1)):
+                        fail(Cause.CHAIN_LOOP)
+            with m.State("DROP"):
+                m.d.comb += self.dropped.valid.eq(1)
+                with m.If(self.dropped.ready):
+                    m.next = "TAKE"
+            with m.State("REST"):
+                pass
+        if shape.indirect:
+            m.d.sync += tables.eq(tables + self.loaded - (took & tabled))
+        return m
+
+
+def shape_position(shape: WalkShape, place: Any) -> Any:
+    """Number of a row among those for indirect tables."""
+    return place.index + ((place.region[1]) << shape.index_bits)
