@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -64,7 +64,7 @@ class PacketArbiter(wiring.Component):
             m.d.sync += grant.eq(following)
         return m
 
-    def _following(self, grant: Value, valid: Value) -> Value:
+    def _following(self, grant: Any, valid: Any) -> Any:
         """The nearest input behind the one with the grant that offers something, one-hot; or 0."""
         bits = []
         for number in range(self.inputs):

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2, exact_log2
@@ -11,6 +11,7 @@ from virtio_spec.tlp import TlpHeader
 from ..tlp import RawSignature, TlpSignature, check_width, raw_layout
 from .header_splitter import HeaderSplitter, payload_length
 from .packet_buffer import PacketBuffer
+from .raw_transmitter import RawTransmitter
 
 __all__ = ["RawReceiver", "RawTransmitter"]
 
@@ -128,105 +129,4 @@ class RawReceiver(wiring.Component):
             m.d.comb += self.malformed.eq(
                 (beat.first | inside) & beat.last & ~(good & (total == expected_here))
             )
-        return m
-
-
-class RawTransmitter(wiring.Component):
-    """Internal TLP stream to raw packets.
-
-    One raw beat per cycle as long as there is input; the output is registered.
-
-    Parameters
-    ----------
-    width : :class:`int`
-        64, 128, 256 or 512.
-
-    Members
-    -------
-    i : :py:`In(TlpSignature(width))`
-        Packets; Length and Fmt agree with the payload, TD is 0.
-    o : :py:`Out(RawSignature(width))`
-        The same packets, to the link.
-    """
-
-    def __init__(self, *, width: int):
-        self.width = check_width(width)
-        super().__init__({"i": In(TlpSignature(width)), "o": Out(RawSignature(width))})
-
-    def elaborate(self, platform: Any) -> Module:
-        m = Module()
-        lanes = self.width // 32
-        beat = self.i.payload
-        header = beat.header.dwords
-
-        # A header of h dwords fills h // lanes beats; its other dwords, and later that many from the
-        # beat before, precede the payload's lane 0.
-        four_known = Signal()
-        four = Mux(beat.first, beat.header.common.fmt[0], four_known)
-        index = Signal(2)  # header beats sent
-        carry = Signal(self.width)
-        flush = Signal(range(lanes + 1))  # dwords of the packet that are left in carry
-
-        joined = Signal(self.width)
-        top = Signal(self.width)
-        available = Signal(range(2 * lanes + 1))
-        count = sum(beat.enable[lane] for lane in range(lanes))
-        header_beat = Signal()
-        header_data = Signal(self.width)
-
-        def select(size: int) -> list[Any]:
-            shift = size % lanes
-            old = carry[32 * (lanes - shift) :]
-            new = Cat(header[lane] for lane in range(size - shift, size))
-            return [
-                joined.eq(Cat(Mux(beat.first, new, old) if shift else Const(0, 0), beat.data)),
-                top.eq(old),
-                available.eq(shift + count),
-                header_beat.eq(beat.first & (index < size // lanes) if size >= lanes else 0),
-            ]
-
-        with m.If(Mux(flush != 0, four_known, four)):
-            m.d.comb += select(4)
-        with m.Else():
-            m.d.comb += select(3)
-        if lanes <= 4:
-            words = Cat(header[lane] for lane in range(4))
-            m.d.comb += header_data.eq(words.word_select(index[0], self.width) if lanes == 2 else words)
-
-        raw = Signal(raw_layout(self.width))
-        consume = Signal()
-        level = Signal.like(available)
-        m.d.comb += raw.enable.eq(Cat(level > lane for lane in range(lanes)))
-        with m.If(flush != 0):
-            m.d.comb += [raw.data.eq(top), level.eq(flush), raw.last.eq(1)]
-        with m.Elif(header_beat):
-            ends = (beat.enable == 0) & (Mux(four, 4, 3) == Cat(Const(0, ceil_log2(lanes)), index + 1))
-            m.d.comb += [
-                raw.data.eq(header_data),
-                level.eq(lanes),
-                raw.first.eq(index == 0),
-                raw.last.eq(ends),
-                consume.eq(ends),
-            ]
-        with m.Else():
-            m.d.comb += [
-                raw.data.eq(joined),
-                level.eq(available),
-                raw.first.eq(beat.first & (index == 0)),
-                raw.last.eq(beat.last & (available <= lanes)),
-                consume.eq(1),
-            ]
-
-        advance = Signal()
-        m.d.comb += [advance.eq(~self.o.valid | self.o.ready), self.i.ready.eq(advance & consume)]
-        with m.If(advance):
-            m.d.sync += [self.o.payload.eq(raw), self.o.valid.eq((flush != 0) | self.i.valid)]
-            with m.If(flush != 0):
-                m.d.sync += flush.eq(0)
-            with m.Elif(self.i.valid):
-                m.d.sync += [four_known.eq(four), index.eq(Mux(consume, 0, index + 1))]
-                with m.If(consume):
-                    m.d.sync += carry.eq(beat.data)
-                    with m.If(beat.last & ~header_beat & (available > lanes)):
-                        m.d.sync += flush.eq(available - lanes)
         return m
