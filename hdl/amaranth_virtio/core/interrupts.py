@@ -1,6 +1,6 @@
 """ISR status and the way from an event to its vector."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from virtio_spec.virtio import NO_VECTOR
@@ -13,9 +13,9 @@ __all__ = ["InterruptDispatch"]
 class InterruptDispatch(wiring.Component):
     """Events become ISR bits, and then vectors.  [virtio 1.4 §4.1.4.5, §4.1.5.3, §4.1.5.4]
 
-    An event takes two or three cycles; its ISR bit is set before its vector is offered. An event in
-    the cycle of an ISR read or an acknowledgement shows in the next read. A configuration change that
-    cannot be told yet (before DRIVER_OK) is kept until it can.
+    An event takes two cycles, and its vector is offered in the second one after it was taken; its ISR bit is
+    set before. An event in the cycle of an ISR read or an acknowledgement shows in the next read. A
+    configuration change that cannot be told yet (before DRIVER_OK) is kept until it can.
 
     Members
     -------
@@ -70,33 +70,35 @@ class InterruptDispatch(wiring.Component):
         with m.If(self.acknowledge):
             m.d.sync += self.isr[1].eq(0)
 
-        m.d.comb += self.vector_queue.eq(self.interrupt.p)
+        # An event is taken when its vector, one cycle later, finds room.
+        room = ~self.vector.valid | self.vector.ready
+        vector = Signal(16)
+        m.d.comb += [
+            self.vector_queue.eq(self.interrupt.p),
+            vector.eq(Mux(is_config, self.config_vector, self.queue_vector)),
+        ]
+        with m.If(self.vector.ready):
+            m.d.sync += self.vector.valid.eq(0)
         with m.FSM():
             with m.State("IDLE"):
-                m.d.comb += self.idle.eq(1)
+                m.d.comb += self.idle.eq(~self.vector.valid)
                 with m.If(self.reset):
                     m.d.comb += self.interrupt.ready.eq(1)
                 with m.Elif(config_pending & self.enabled):
-                    m.d.sync += [self.isr[1].eq(1), config_pending.eq(0), is_config.eq(1)]
-                    m.next = "LOOK_UP"
+                    with m.If(room):
+                        m.d.sync += [self.isr[1].eq(1), config_pending.eq(0), is_config.eq(1)]
+                        m.next = "LOOK_UP"
                 with m.Else():
-                    m.d.comb += self.interrupt.ready.eq(1)
-                    with m.If(self.interrupt.valid):
+                    m.d.comb += self.interrupt.ready.eq(room)
+                    with m.If(self.interrupt.valid & room):
                         m.d.sync += [self.isr[0].eq(1), is_config.eq(0)]
                         m.next = "LOOK_UP"
             with m.State("LOOK_UP"):
-                vector = Signal(16)
-                m.d.comb += vector.eq(self.queue_vector)
-                with m.If(is_config):
-                    m.d.comb += vector.eq(self.config_vector)
-                m.d.sync += self.vector.p.eq(vector)
+                m.d.sync += [
+                    self.vector.p.eq(vector),
+                    self.vector.valid.eq(self.msix_enable & (vector != NO_VECTOR)),
+                ]
                 m.next = "IDLE"
-                with m.If(self.msix_enable & (vector != NO_VECTOR)):
-                    m.next = "SIGNAL"
-            with m.State("SIGNAL"):
-                m.d.comb += self.vector.valid.eq(1)
-                with m.If(self.vector.ready):
-                    m.next = "IDLE"
 
         with m.If(self.reset):
             m.d.sync += config_pending.eq(0)
