@@ -5,6 +5,7 @@ from typing import Any
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 from virtio_spec.tlp import TlpHeader
 
 from ..tlp import RawSignature, TlpSignature, check_width, raw_layout
@@ -22,8 +23,9 @@ class HeaderSplitter(wiring.Component):
 
     One raw beat per cycle. The packets must be as long as their headers say; a digest is dropped.
 
-    A beat is held back until the next one is there, because a beat of payload is made from two when the
-    header does not end with a beat. So a packet's beats leave without a gap if they come without one.
+    A beat is held back until the next one is there, because a beat of payload is made from two, or lies
+    in the one behind that where the header ends. So a packet's beats leave without a gap if they come
+    without one.
 
     Parameters
     ----------
@@ -49,79 +51,58 @@ class HeaderSplitter(wiring.Component):
 
         held = Signal()
         beat = Signal(raw_layout(self.width))
-        index = Signal(2)  # of the beat in its packet; stays at 2
-
-        # The header is complete in beat 0, or in beat 1 where a beat has only two dwords.
-        header_end = index == (1 if lanes == 2 else 0)
-        known = Signal(TlpHeader)
-        header = Signal(TlpHeader)
-        first_dword = Signal(32)
-        common = data.View(TlpHeader, Cat(first_dword, Const(0, 96))).common
-        four = common.fmt[0]
-        if lanes == 2:
-            m.d.comb += first_dword.eq(known.dwords[0])
-            complete = Cat(known.dwords[0], known.dwords[1], beat.data[:32], Mux(four, beat.data[32:], 0))
-        else:
-            m.d.comb += first_dword.eq(Mux(header_end, beat.data[:32], known.dwords[0]))
-            complete = Cat(beat.data[:96], Mux(four, beat.data[96:128], 0))
-        with m.If(header_end):
-            m.d.comb += header.eq(complete)
-        if lanes == 2:
-            with m.Elif(index == 0):
-                m.d.comb += header.eq(beat.data)
-        with m.Else():
-            m.d.comb += header.eq(known)
-
-        remaining = Signal(11)
-        left = Signal(11)
-        m.d.comb += left.eq(Mux(header_end, payload_length(common), remaining))
-
-        # Lane of payload dword 0 behind a 3-dword and a 4-dword header, and for every beat after.
-        start_3, start_4 = 3 % lanes, 4 % lanes
-        draining = Signal()  # only a digest is left
+        four = Signal()  # the packet's header has 4 dwords
+        left = Signal(11)  # dwords of payload that have not left
         started = Signal()  # a beat of this packet has left
+        draining = Signal()  # only a digest is left
 
-        only_header = Signal()
-        m.d.comb += only_header.eq((lanes == 2) & (index == 0))
-        if lanes <= 4:
-            with m.If(header_end & four & common.fmt[1]):
-                m.d.comb += only_header.eq(1)
-        alone = Signal()  # this beat needs nothing of the next
+        # With two lanes the header takes two beats, and the first is only remembered.
+        behind = 2 if lanes == 2 else 0
+        only_header = beat.first if lanes == 2 else Const(0)
+        before = Signal(32 * behind)
+        header = Cat(before, beat.data)[:128]
+        # Payload dword 0 has its lane in the held beat or in the one that follows.
+        start_3, start_4 = 3 - behind, 4 - behind
+
+        common = data.View(TlpHeader, Cat(following.data[:32], Const(0, 96))).common
+        length = payload_length(common)
+        alone = Signal()  # the held beat needs nothing of the next
         m.d.comb += alone.eq(left <= Mux(four, lanes - start_4, lanes - start_3))
-
         # What is offered must not change when the next packet comes behind a beat that is complete.
-        window = Cat(beat.data, Mux(alone, 0, following.data))
+        window = Cat(beat.data, following.data & (~alone).replicate(self.width))
 
         skip = Signal()
         sent = Signal()
         load = Signal()
+        # The lanes are a power of two: whole beats of payload are the upper bits.
+        inside, whole = left[: exact_log2(lanes)], left[exact_log2(lanes) :]
         m.d.comb += [
             skip.eq(held & (only_header | draining)),
             self.o.valid.eq(held & ~only_header & ~draining & (alone | self.i.valid)),
-            self.o.payload.header.eq(header),
+            self.o.payload.header.eq(Cat(header[:96], header[96:] & four.replicate(32))),
             self.o.payload.data.eq(
                 Mux(four, window[32 * start_4 :][: self.width], window[32 * start_3 :][: self.width])
             ),
-            self.o.payload.enable.eq(Cat(left > lane for lane in range(lanes))),
+            self.o.payload.enable.eq(Cat(whole.any() | (inside > lane) for lane in range(lanes))),
             self.o.payload.first.eq(~started),
-            self.o.payload.last.eq(left <= lanes),
+            self.o.payload.last.eq(~whole.any() | ((whole == 1) & ~inside.any())),
             sent.eq(self.o.valid & self.o.ready),
             self.i.ready.eq(~held | skip | sent),
             load.eq(self.i.valid & self.i.ready),
         ]
 
         with m.If(skip | sent):
-            m.d.sync += [held.eq(0), known.eq(header), remaining.eq(left)]
+            m.d.sync += held.eq(0)
         with m.If(sent):
             m.d.sync += [
                 started.eq(1),
-                remaining.eq(left - lanes),
+                whole.eq(whole - 1),
                 draining.eq(self.o.payload.last & ~Mux(alone, beat.last, following.last)),
             ]
         with m.If(load):
             # The next beat may be used up already, together with this one.
             used_up = sent & self.o.payload.last & ~alone & following.last
-            m.d.sync += [held.eq(~used_up), beat.eq(following), index.eq(Mux(index == 2, 2, index + 1))]
+            m.d.sync += [held.eq(~used_up), beat.eq(following), before.eq(beat.data)]
             with m.If(following.first):
-                m.d.sync += [index.eq(0), started.eq(0), draining.eq(0)]
+                m.d.sync += [started.eq(0), draining.eq(0), four.eq(common.fmt[0]), left.eq(length)]
         return m
