@@ -9,7 +9,7 @@ from .dma import Dma
 from .kind import DeviceKind
 from .legacy import LegacyRegisters
 from .modern import ModernRegisters
-from .options import PLAIN, RingOptions
+from .options import ALL, RingOptions
 from .pci import MAX_VECTORS, PciFunction
 
 __all__ = ["DeviceCore"]
@@ -32,7 +32,7 @@ class DeviceCore(ModernRegisters, LegacyRegisters):
         Number of MSI-X vectors; by default one per queue and one for configuration changes, as far as
         they fit the table, or none for a device type without MSI-X.
     rings
-        Features of rings and notifications that it offers, if it has queues.
+        Features of rings and notifications that it offers, if it has queues: by default all.
     seed
         For the time that resets take.
     config_hold_ns
@@ -47,7 +47,7 @@ class DeviceCore(ModernRegisters, LegacyRegisters):
         interface: Interface = Interface.MODERN,
         queue_size: int = 64,
         vectors: int | None = None,
-        rings: RingOptions = PLAIN,
+        rings: RingOptions = ALL,
         seed: int = 0,
         config_hold_ns: int = 1_000_000_000,
     ):

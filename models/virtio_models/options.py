@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from virtio_spec.virtio import Feature, feature_mask
 
-__all__ = ["PLAIN", "RingOptions"]
+__all__ = ["ALL", "PLAIN", "RingOptions"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,8 @@ class RingOptions:
         return feature_mask(*(bit for bit, offered in bits.items() if offered))
 
 
+#: Everything.
+ALL = RingOptions()
 #: Split rings and nothing else.
 PLAIN = RingOptions(
     packed=False,
