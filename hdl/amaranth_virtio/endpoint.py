@@ -1,38 +1,40 @@
 """The endpoint: a virtio device of any type on PCI Express."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from amaranth.hdl import Cat, Const, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
+from virtio_spec.virtio import Feature, feature_mask
 from virtio_spec.virtio_pci import Interface
 
-from .chain import QUEUE
 from .core import DeviceCore
 from .devices.interface import Device, DeviceTable
-from .dma.layout import ChainContext
 from .dma.reader import CompletionRouter, ReadChannel
 from .pcie.arbiter import PacketArbiter
 from .pcie.config_header import Identity
 from .pcie.function import Function
 from .pcie.msix import MAX_VECTORS
+from .rings.engine import Engine
+from .rings.options import RingOptions
 from .tlp import RawSignature
 from .transport.legacy import LegacyTransport
 from .transport.modern import ModernTransport
 from .transport.select import TransportSelect
-from .virtqueue.engine import Engine
-from .virtqueue.layout import NO_CONTEXT
 
 __all__ = ["Endpoint"]
 
 
-class _Channel(NamedTuple):
-    """A read channel: what the engine calls it, its tags, the longest read, the context's shape."""
+ALL_RINGS = RingOptions()
 
-    name: str
-    tags: int
-    max_bytes: int
-    context: Any
+#: Features of the virtqueues that do not depend on the rings.  [virtio 1.4 §2.6.1, §4.1.5.2]
+NOTIFICATIONS = feature_mask(Feature.RING_RESET, Feature.NOTIFICATION_DATA, Feature.NOTIF_CONFIG_DATA)
+
+#: Tags of the channels for rings, so that they work without extended tags.
+FEW_RING_TAGS = {"poll": 4, "table": 4, "event": 2}
+#: And with many tags for data, so that the rings keep up with them.
+MANY_RING_TAGS = {"poll": 8, "table": 12, "event": 8}
+MANY = 32
 
 
 def _identity(table: DeviceTable, interface: Interface) -> Identity:
@@ -57,7 +59,7 @@ class Endpoint(wiring.Component):
     """Everything between a PCI Express link and what is behind a virtio device.
 
     Reads have tags of their own per purpose, so that a long transfer never holds up a descriptor:
-    two for available rings, four for descriptors, one for suppression flags, ``tags`` for data. A device
+    :data:`FEW_RING_TAGS` for rings, and :data:`MANY_RING_TAGS` if there are more than 32 for data. A device
     without virtqueues neither reads nor writes memory; a completion that comes nevertheless is unexpected.
 
     Parameters
@@ -69,10 +71,12 @@ class Endpoint(wiring.Component):
         can have, which is the modern one of all that virtio 1 knows.
     queue_size : :class:`int`
         Greatest queue size; a power of two from 2 to 1024. On the legacy interface it is the size.
-    slots : :class:`int`
-        Descriptor chains in flight.
+    quota : :class:`int`
+        Descriptor chains in flight per queue; a power of two from 2 to 128.
+    rings : :class:`.rings.options.RingOptions`
+        Formats and features of the rings; what is left out is not offered and costs no logic.
     tags : :class:`int`
-        Data reads outstanding, 1 to 249. More than 25 in all need Extended Tag Field Enable to be used.
+        Data reads outstanding, 1 to 228. More than 22 need Extended Tag Field Enable to be used.
     max_payload : :class:`int`
         Max_Payload_Size Supported in bytes: 128, 256 or 512.
     max_read : :class:`int`
@@ -102,7 +106,8 @@ class Endpoint(wiring.Component):
         device: Device,
         interface: Interface | None = None,
         queue_size: int = 128,
-        slots: int = 4,
+        quota: int = 16,
+        rings: RingOptions = ALL_RINGS,
         tags: int = 32,
         max_payload: int = 256,
         max_read: int = 512,
@@ -123,7 +128,8 @@ class Endpoint(wiring.Component):
         self.vectors = min(table.queues + 1, MAX_VECTORS) if table.msix else 0
         self.width = device.width
         self.queue_size = queue_size
-        self.slots = slots
+        self.quota = quota
+        self.rings = rings
         self.tags = tags
         self.max_payload = max_payload
         self.max_read = max_read
@@ -154,6 +160,7 @@ class Endpoint(wiring.Component):
             interface=self.interface,
             queue_size=self.queue_size,
             vectors=self.vectors,
+            ring_features=self.rings.features | NOTIFICATIONS,
             config_hold=self.config_hold,
         )
         connect(m, flipped(self.rx), function.rx)
@@ -210,7 +217,8 @@ class Endpoint(wiring.Component):
             width=self.width,
             queues=device.table.queues,
             queue_size=self.queue_size,
-            slots=self.slots,
+            quota=self.quota,
+            options=self.rings,
             max_payload=self.max_payload,
         )
         connect(m, core.kick, engine.kick)
@@ -220,13 +228,20 @@ class Endpoint(wiring.Component):
             connect(m, port, lookup)
         connect(m, engine.chains, device.chains)
         connect(m, engine.data_write, function.writes[0])
-        connect(m, engine.used_write, function.writes[1])
+        connect(m, engine.ring_write, function.writes[1])
         channels_idle = self._reads(m, function, engine)
         m.d.comb += [
             engine.settings.eq(function.dma),
             engine.channels_idle.eq(channels_idle),
             engine.running.eq(core.running),
+            engine.features.packed.eq(core.features[Feature.RING_PACKED]),
+            engine.features.indirect.eq(core.features[Feature.INDIRECT_DESC]),
+            engine.features.event_idx.eq(core.features[Feature.EVENT_IDX]),
+            engine.features.in_order.eq(core.features[Feature.IN_ORDER]),
             engine.reset.eq(core.reset),
+            engine.retire.eq(core.retire),
+            engine.retire_queue.eq(core.retire_queue),
+            core.retired.eq(engine.retired),
             function.reads_pending.eq(~channels_idle),
         ]
         return engine.idle
@@ -242,36 +257,31 @@ class Endpoint(wiring.Component):
 
     def _reads(self, m: Module, function: Any, engine: Any) -> Any:
         """Connect the engine's four read channels; returns whether all of them are idle."""
-        # Channels for the rings come first, so that they work without extended tags.
-        plan = (
-            _Channel("avail", 2, 128, NO_CONTEXT),
-            _Channel("descriptor", 4, 128, NO_CONTEXT),
-            _Channel("flags", 1, 128, QUEUE),
-            _Channel("data", self.tags, self.max_read, ChainContext),
-        )
+        plan = {**(MANY_RING_TAGS if self.tags > MANY else FEW_RING_TAGS), "data": self.tags}
         channels = []
         first = 0
-        for entry in plan:
+        for name, tags in plan.items():
             channel = ReadChannel(
                 width=self.width,
-                tags=entry.tags,
+                tags=tags,
                 first_tag=first,
-                max_bytes=entry.max_bytes,
-                context=entry.context,
+                max_bytes=self.max_read if name == "data" else 128,
+                whole=name != "data",
+                context=engine.contexts[name],
                 timeout=self.completion_timeout,
             )
-            m.submodules[f"{entry.name}_reads"] = channel
+            m.submodules[f"{name}_reads"] = channel
             channels.append(channel)
-            first += entry.tags
+            first += tags
         m.submodules.completions = completions = CompletionRouter(
             width=self.width, channels=[range(c.first_tag, c.first_tag + c.tags) for c in channels]
         )
         m.submodules.read_arbiter = arbiter = PacketArbiter(width=self.width, inputs=len(channels))
         connect(m, function.completion, completions.i)
         connect(m, arbiter.o, function.reads)
-        for entry, channel, completion, port in zip(plan, channels, completions.o, arbiter.i, strict=True):
-            connect(m, getattr(engine, f"{entry.name}_request"), channel.request)
-            connect(m, channel.data, getattr(engine, f"{entry.name}_data"))
+        for name, channel, completion, port in zip(plan, channels, completions.o, arbiter.i, strict=True):
+            connect(m, getattr(engine, f"{name}_request"), channel.request)
+            connect(m, channel.data, getattr(engine, f"{name}_data"))
             connect(m, completion, channel.completion)
             connect(m, channel.o, port)
             m.d.comb += [

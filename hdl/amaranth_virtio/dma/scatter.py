@@ -7,9 +7,10 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
 
-from ..chain import writable_layout
+from ..chain import TOKEN, writable_layout
+from ..rings.layout import ChainDone
+from ..rings.walk_layout import SegmentOrEnd
 from ..tlp import TlpSignature, check_width
-from ..virtqueue.layout import ChainDone, SegmentLookup
 from .align import Aligner
 from .layout import DmaSettings
 from .split import Splitter, check_max_bytes
@@ -27,8 +28,8 @@ class ScatterWriter(wiring.Component):
 
     Full beats are taken one per cycle, also over the boundaries of aligned segments. A beat that lies
     across a boundary takes one cycle more, and so does one that ends a TLP in a beat of its own. A
-    chain's first beat waits four cycles for the first segment; a segment takes two cycles to look
-    up, which is hidden behind the bytes of the one before.
+    chain's first beat waits for the first segment; the next ones are hidden behind the bytes of the one
+    before.
 
     Bytes behind the last segment are dropped; ``written`` counts what was sent.
 
@@ -46,8 +47,9 @@ class ScatterWriter(wiring.Component):
     Members
     -------
     i : :py:`In(stream of writable_layout(width))`
-    segments : :py:`Out(SegmentLookup)`
-        Of the chain's writable segments, whose lengths are not 0.
+    begin : :py:`Out(stream of TOKEN)`, segment : :py:`In(stream of SegmentOrEnd)`, end : :py:`Out(1)`
+        The writable segments of one chain after the other, whose lengths are not 0; see
+        :class:`..rings.writable.WritableSegments`.
     o : :py:`Out(TlpSignature(width))`
         Memory writes.
     done : :py:`Out(stream of ChainDone)`
@@ -65,7 +67,9 @@ class ScatterWriter(wiring.Component):
         super().__init__(
             {
                 "i": In(stream.Signature(writable_layout(width))),
-                "segments": Out(SegmentLookup),
+                "begin": Out(stream.Signature(TOKEN)),
+                "segment": In(stream.Signature(SegmentOrEnd)),
+                "end": Out(1),
                 "o": Out(TlpSignature(width)),
                 "done": Out(stream.Signature(ChainDone)),
                 "settings": In(DmaSettings),
@@ -111,35 +115,25 @@ class ScatterWriter(wiring.Component):
 
         # Segments of the beat's chain, one after the other, into the splitter.
         restart = Signal()
-        index = Signal(16)
+        begun = Signal()
         exhausted = Signal()
+        found = self.segment.payload
         m.d.comb += [
             restart.eq(chain_ends | self.flush),
             splitter.flush.eq(restart),
-            self.segments.select.token.eq(beat.token),
-            self.segments.select.index.eq(index),
-            splitter.i.payload.address.eq(self.segments.segment.address),
-            splitter.i.payload.length.eq(self.segments.segment.length),
+            self.begin.payload.eq(beat.token),
+            self.begin.valid.eq(chain_open & ~begun),
+            self.end.eq(chain_ends),
+            splitter.i.payload.address.eq(found.segment.address),
+            splitter.i.payload.length.eq(found.segment.length),
+            splitter.i.valid.eq(begun & self.segment.valid & found.exists),
+            self.segment.ready.eq(begun & splitter.i.ready & found.exists & ~restart),
+            exhausted.eq(begun & self.segment.valid & ~found.exists & ~splitter.busy),
         ]
-        with m.FSM():
-            with m.State("LOOK"):
-                with m.If(chain_open & ~restart):
-                    m.next = "ANSWER"
-            with m.State("ANSWER"):
-                m.d.comb += splitter.i.valid.eq(self.segments.exists)
-                with m.If(~self.segments.exists):
-                    m.next = "END"
-                with m.Elif(splitter.i.ready):
-                    m.d.sync += index.eq(index + 1)
-                    m.next = "LOOK"
-                with m.If(restart):
-                    m.next = "LOOK"
-            with m.State("END"):
-                m.d.comb += exhausted.eq(~splitter.busy)
-                with m.If(restart):
-                    m.next = "LOOK"
+        with m.If(self.begin.valid & self.begin.ready):
+            m.d.sync += begun.eq(1)
         with m.If(restart):
-            m.d.sync += index.eq(0)
+            m.d.sync += begun.eq(0)
 
         # The chunk that is being filled.
         chunk_valid = Signal()
@@ -158,7 +152,7 @@ class ScatterWriter(wiring.Component):
             count.eq(Mux(chunk_valid, Mux(whole, beat.count, room), 0)),
         ]
         ready = aligner.i.ready
-        with m.If(beat_valid & ~self.flush):
+        with m.If(beat_valid & begun & ~self.flush):
             with m.If(chunk_valid):
                 m.d.comb += [
                     piece.eq((count != 0) | beat.last),
@@ -184,6 +178,7 @@ class ScatterWriter(wiring.Component):
             context.final.eq(at + count - 1),
             context.data.eq(chunk_valid & (~empty | (count != 0))),
             context.end.eq(beat.last & (whole | ~chunk_valid)),
+            context.more.eq(beat.more),
             context.token.eq(beat.token),
         ]
         with m.If(piece & ready):

@@ -11,8 +11,8 @@ from amaranth.utils import ceil_log2
 from virtio_spec.tlp import TlpHeader
 
 from ..chain import TOKEN
+from ..rings.layout import ChainDone
 from ..tlp import TlpSignature
-from ..virtqueue.layout import ChainDone
 from .align import row_layout
 from .headers import byte_enables, memory_request
 from .layout import DmaSettings
@@ -28,6 +28,7 @@ chunk_layout = data.StructLayout(
         "final": 12,  # bits 11:0 of the address of the last byte, which is in the same page
         "data": 1,  # there are bytes at all
         "end": 1,  # last chunk of its chain
+        "more": 1,  # the chain becomes visible together with the next one
         "token": TOKEN,
     }
 )
@@ -161,6 +162,7 @@ class WriteBuffer(wiring.Component):
                         m.d.sync += [
                             written.eq(0),
                             self.done.payload.token.eq(chunk.token),
+                            self.done.payload.more.eq(chunk.more),
                             self.done.payload.written.eq(written + size),
                         ]
             with m.Elif(~chunk.data & ~closing):
@@ -169,6 +171,7 @@ class WriteBuffer(wiring.Component):
                     written.eq(0),
                     self.done.valid.eq(1),
                     self.done.payload.token.eq(chunk.token),
+                    self.done.payload.more.eq(chunk.more),
                     self.done.payload.written.eq(written),
                 ]
         # The next chunk follows without a gap.
