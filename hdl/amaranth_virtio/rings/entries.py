@@ -47,8 +47,6 @@ class EntryReader(wiring.Component):
     answer : :py:`Out(stream.Signature(answer_layout(queues)))`
     coming : :py:`Out(queue)`
         Queue of the answer that is on offer in the next cycle, if one is.
-    ended : :py:`Out(1)`
-        The last word of a read was taken from ``data``.
     drop : :py:`In(1)`, drop_queue : :py:`In(queue)`
         Heads of this queue are dropped from here on; its errors too.
     holding : :py:`Out(1)`
@@ -67,7 +65,6 @@ class EntryReader(wiring.Component):
                 "head": Out(stream.Signature(Head)),
                 "answer": Out(stream.Signature(answer_layout(queues))),
                 "coming": Out(queue_shape(queues)),
-                "ended": Out(1),
                 "drop": In(1),
                 "drop_queue": In(queue_shape(queues)),
                 "holding": Out(1),
@@ -83,7 +80,7 @@ class EntryReader(wiring.Component):
         lanes = exact_log2(self.width // 16)
 
         full, failed = Signal(), Signal()
-        entry, index, mask, asked = Signal(), Signal(16), Signal.like(context.mask), Signal()
+        entry, index, mask, asked = Signal(), Signal(16), Signal.like(context.last), Signal()
         token = Signal.like(context.token)
         position = Signal(lanes)  # words of the beat that were taken
         done = Signal(bits)  # entries of the read that were taken
@@ -112,7 +109,6 @@ class EntryReader(wiring.Component):
             word_taken.eq(self.data.valid & free & ~failed),
             self.data.ready.eq(free & final & ~failed),
             self.coming.eq(Mux(free, context.token[bits:], queue)),
-            self.ended.eq(word_taken & final & beat.last),
         ]
         m.d.sync += self.error.valid.eq(0)
         with m.If(free):
@@ -120,7 +116,7 @@ class EntryReader(wiring.Component):
                 full.eq(word_taken & ~(dropped & context.entries) & ~(beat.error & ~dropped)),
                 entry.eq(context.entries),
                 index.eq(beat.data.word_select((beat.start[1:] + position)[:lanes], 16)),
-                mask.eq(context.mask),
+                mask.eq(context.last),
                 asked.eq(context.asked),
                 token.eq(Cat((context.token[:bits] + done)[:bits], context.token[bits:])),
             ]
@@ -128,7 +124,7 @@ class EntryReader(wiring.Component):
             m.d.sync += [position.eq(position + 1), done.eq(done + context.entries)]
             with m.If(final):
                 m.d.sync += position.eq(0)
-            with m.If(self.ended):
+            with m.If(final & beat.last):
                 m.d.sync += done.eq(0)
             with m.If(beat.error & ~dropped):
                 m.d.sync += [self.error.valid.eq(1), self.error.payload.cause.eq(Cause.DMA_ERROR)]

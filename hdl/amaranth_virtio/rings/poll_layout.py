@@ -7,7 +7,7 @@ from amaranth.utils import ceil_log2, exact_log2
 
 from ..chain import TOKEN
 
-__all__ = ["PollContext", "RetireSignature", "VisitSignature", "index_mask", "queue_shape"]
+__all__ = ["PollContext", "RetireSignature", "VisitSignature", "index_mask", "place_layout", "queue_shape"]
 
 INDEX_BITS = 10  # of a ring of 1024
 
@@ -25,20 +25,60 @@ class PollContext(data.Struct):
     ``entries``
         Split: ring entries, else the index.
     ``asked``
-        Split: changes from one read of a queue's index to the next.
-    ``mask``
-        Split: bits that a descriptor's number may have.
+        Split: changes from one read of a queue's index to the next. Packed: ``epoch`` of the queue's
+        :func:`place_layout`.
+    ``last``
+        Queue size, less one.
     """
 
     token: TOKEN
     entries: 1
     asked: 1
-    mask: unsigned(INDEX_BITS)
+    last: unsigned(INDEX_BITS)
 
 
 def index_mask(size, queue_size: int):
     """``size - 1`` of a power of two up to ``queue_size``, without a carry chain."""
     return Cat(size[bit + 1 : exact_log2(queue_size) + 1].any() for bit in range(exact_log2(queue_size)))
+
+
+def place_layout(quota: int) -> data.StructLayout:
+    """Where the reader of descriptors is in a packed ring; all 0 after a reset.
+
+    ``position``, ``odd``
+        Next descriptor, and the inverse of its wrap counter.
+    ``count``
+        Number of chains that were started, modulo ``2 * quota``.
+    ``open``, ``begin``
+        The chain that was started last goes on; its first descriptor.
+    ``going``
+        All descriptors of the last block were available: what follows may be so, too.
+    ``held``
+        Otherwise: there was no token for the next chain.
+    ``moved``
+        At least one descriptor was available in the last block.
+    ``epoch``
+        Changes when ``going`` falls: what was read ahead is dropped.
+    ``answered``
+        Blocks that came, modulo 16.
+    ``streak``
+        Blocks in a row that came full, up to 3.
+    """
+    return data.StructLayout(
+        {
+            "position": INDEX_BITS,
+            "odd": 1,
+            "count": exact_log2(quota) + 1,
+            "open": 1,
+            "begin": INDEX_BITS,
+            "going": 1,
+            "held": 1,
+            "moved": 1,
+            "epoch": 1,
+            "answered": 4,
+            "streak": 2,
+        }
+    )
 
 
 class VisitSignature(wiring.Signature):

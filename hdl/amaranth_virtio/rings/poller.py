@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
@@ -10,9 +10,11 @@ from amaranth.utils import exact_log2
 from ..chain import QUEUE, TOKEN
 from ..dma.layout import read_data_layout, read_request_layout
 from ..tlp import check_width
+from .descriptors import DescriptorReader
 from .entries import EntryReader
-from .layout import ErrorReport, Head, QueueLookup, ring_write_layout
+from .layout import ErrorReport, Head, Item, QueueLookup, ring_write_layout
 from .options import RingFeatures, RingOptions
+from .packed_poller import PackedPoller
 from .parameters import check_queue_size, check_queues, check_quota
 from .poll_layout import PollContext, queue_shape
 from .retirement import Retirement
@@ -26,10 +28,10 @@ __all__ = ["Poller"]
 class Poller(wiring.Component):
     """Find out which chains the driver made available, and give each a token.
 
-    **Work.** Kicked queues are polled until nothing new is there; see :class:`SplitPoller`. Many reads are
-    under way at a time: of several queues, and of one queue's entries and index. No queue waits for
-    another one's driver or device: one that has ``quota`` chains in flight is left alone until some of its
-    tokens are released.
+    **Work.** Kicked queues are polled until nothing new is there; see :class:`SplitPoller` and
+    :class:`PackedPoller`. Many reads are under way at a time, of several queues and of one. No queue waits
+    for another one's driver or device: one that has ``quota`` chains in flight is left alone until some of
+    its tokens are released.
 
     **Kicks** are remembered while not ``running``, and while memories are cleared, which takes a cycle per
     queue after reset. Reset is that of the clock domain.
@@ -64,6 +66,8 @@ class Poller(wiring.Component):
     request, data : read channel with a :class:`PollContext`
     head : :py:`Out(stream.Signature(Head))`
         Chains of split rings, in ring order per queue.
+    item : :py:`Out(stream.Signature(Item))`
+        Only with ``options.packed``: descriptors of packed rings, in ring order per queue.
     arm : :py:`Out(stream.Signature(ring_write_layout))`
         Only with ``options.event_idx``: tell the driver that we wait for more.
     released : :py:`In(stream.Signature(TOKEN, always_ready=True))`
@@ -71,7 +75,8 @@ class Poller(wiring.Component):
     retire : :py:`In(1)`, retire_queue : :py:`In(QUEUE)`, forgotten : :py:`Out(1)`
         See :class:`Retirement`.
     error : :py:`Out(stream.Signature(ErrorReport, always_ready=True))`
-        AVAIL_INDEX, HEAD_INDEX or DMA_ERROR; ``head`` is the ring entry in HEAD_INDEX, else 0.
+        AVAIL_INDEX, HEAD_INDEX, CHAIN_LOOP, CHAIN_INCOMPLETE or DMA_ERROR; ``head`` is the ring entry in
+        HEAD_INDEX, ``descriptor`` the place in a packed ring, else they are 0.
     """
 
     def __init__(self, *, width: int, queues: int, queue_size: int, quota: int, options: RingOptions):
@@ -92,6 +97,7 @@ class Poller(wiring.Component):
                 "request": Out(stream.Signature(read_request_layout(PollContext))),
                 "data": In(stream.Signature(read_data_layout(width, PollContext))),
                 "head": Out(stream.Signature(Head)),
+                **({"item": Out(stream.Signature(Item))} if options.packed else {}),
                 **({"arm": Out(stream.Signature(ring_write_layout))} if options.event_idx else {}),
                 "released": In(stream.Signature(TOKEN, always_ready=True)),
                 "retire": In(1),
@@ -109,47 +115,97 @@ class Poller(wiring.Component):
         m.submodules.retirement = retirement = Retirement(queues=self.queues)
         m.submodules.split = split = self.split
         m.submodules.entries = entries = EntryReader(width=self.width, queues=self.queues, quota=self.quota)
-        visit = split.visit
+        m.d.comb += split.coming.eq(entries.coming)
+        connect(m, entries.head, flipped(self.head))
+        connect(m, entries.answer, split.answer)
+        pollers, readers = [split], [entries]
+        changing = entries.answer.valid
+        if self.options.packed:
+            m.submodules.packed = packed = PackedPoller(
+                queues=self.queues, quota=self.quota, event_idx=self.options.event_idx
+            )
+            m.submodules.descriptors = descriptors = DescriptorReader(
+                width=self.width, queues=self.queues, quota=self.quota
+            )
+            m.d.comb += [
+                room.block.eq(descriptors.block),
+                descriptors.count.eq(room.block_count),
+                descriptors.select.eq(packed.select),
+                packed.place.eq(descriptors.place),
+            ]
+            connect(m, descriptors.item, flipped(self.item))
+            connect(m, descriptors.ended, packed.ended)
+            pollers.append(packed)
+            readers.append(descriptors)
+            changing = changing | descriptors.ended.valid
 
-        # Who is looked at
+        # Who is looked at. A poller that is not in use says nothing.
         connect(m, flipped(self.kick), scheduler.kick)
         connect(m, room.woken, scheduler.woken)
-        connect(m, visit.again, scheduler.again)
+        for strobe, target in (
+            ("take", scheduler.take),
+            ("serve", scheduler.serve),
+            ("sleep", scheduler.sleep),
+            ("park", room.park),
+        ):
+            m.d.comb += target.eq(Cat(getattr(poller.visit, strobe) for poller in pollers).any())
         m.d.comb += [
-            visit.offered.eq(scheduler.offered),
-            visit.queue.eq(scheduler.queue),
-            visit.kicked.eq(scheduler.kicked),
-            visit.asleep.eq(scheduler.asleep),
-            visit.count.eq(room.count),
-            visit.changing.eq(room.changing),
-            visit.parked.eq(room.parked),
-            scheduler.take.eq(visit.take),
-            scheduler.select.eq(visit.select),
-            scheduler.serve.eq(visit.serve),
-            scheduler.sleep.eq(visit.sleep),
-            room.select.eq(visit.select),
-            room.park.eq(visit.park),
-            room.at.eq(visit.at),
             room.released.payload.eq(self.released.payload),
             room.released.valid.eq(
                 self.released.valid
                 & ~(self.retire & (self.released.payload[exact_log2(self.quota) :] == self.retire_queue))
             ),
         ]
+        for number, poller in enumerate(pollers):
+            visit = poller.visit
+            m.d.comb += [
+                visit.offered.eq(scheduler.offered),
+                visit.queue.eq(scheduler.queue),
+                visit.kicked.eq(scheduler.kicked),
+                visit.asleep.eq(scheduler.asleep),
+                visit.count.eq(room.count),
+                visit.changing.eq(room.changing),
+                visit.parked.eq(room.parked),
+                visit.again.ready.eq(scheduler.again.ready),
+                poller.lookup.context.eq(self.lookup.context),
+                poller.request.ready.eq(self.request.ready),
+            ]
+            # The first one, unless another one is in use
+            with m.If(self.features.packed | (number == 0)):
+                m.d.comb += [
+                    scheduler.select.eq(visit.select),
+                    scheduler.again.payload.eq(visit.again.payload),
+                    scheduler.again.valid.eq(visit.again.valid),
+                    room.select.eq(visit.select),
+                    room.at.eq(visit.at),
+                    self.lookup.queue.eq(poller.lookup.queue),
+                    self.request.payload.eq(poller.request.payload),
+                    self.request.valid.eq(poller.request.valid),
+                ]
+                if self.options.event_idx:
+                    m.d.comb += [
+                        self.arm.payload.eq(poller.arm.payload),
+                        self.arm.valid.eq(poller.arm.valid),
+                    ]
+            if self.options.event_idx:
+                m.d.comb += [
+                    poller.arm.ready.eq(self.arm.ready),
+                    poller.event_idx.eq(self.features.event_idx),
+                ]
 
-        # Rings
-        connect(m, split.lookup, flipped(self.lookup))
-        connect(m, split.request, flipped(self.request))
-        connect(m, flipped(self.data), entries.data)
-        connect(m, entries.head, flipped(self.head))
-        connect(m, entries.answer, split.answer)
-        m.d.comb += split.coming.eq(entries.coming)
-        if self.options.event_idx:
-            connect(m, split.arm, flipped(self.arm))
-            m.d.comb += split.event_idx.eq(self.features.event_idx)
+        # What was read
+        for number, reader in enumerate(readers):
+            in_use = self.features.packed == number if self.options.packed else Const(1)
+            m.d.comb += [
+                reader.data.payload.eq(self.data.payload),
+                reader.data.valid.eq(self.data.valid & in_use),
+                reader.drop.eq(self.retire),
+                reader.drop_queue.eq(self.retire_queue),
+            ]
+            with m.If(in_use):
+                m.d.comb += self.data.ready.eq(reader.data.ready)
 
         # The state of a queue: cleared for all after a reset, and for one that is retired
-        connect(m, retirement.poller, split.retire)
         sweep, swept = Signal(init=1), Signal(queue_shape(self.queues))
         with m.If(sweep):
             m.d.sync += swept.eq(swept + 1)
@@ -160,13 +216,20 @@ class Poller(wiring.Component):
             retirement.retire_queue.eq(self.retire_queue),
             self.forgotten.eq(retirement.forgotten),
             retirement.started.eq(self.request.valid & self.request.ready),
-            retirement.ended.eq(entries.ended),
-            retirement.busy.eq(scheduler.busy | room.busy | entries.answer.valid | entries.holding),
-            entries.drop.eq(self.retire),
-            entries.drop_queue.eq(self.retire_queue),
+            retirement.ended.eq(self.data.valid & self.data.ready & self.data.payload.last),
+            retirement.busy.eq(
+                Cat(scheduler.busy, room.busy, changing, *(reader.holding for reader in readers)).any()
+            ),
+            retirement.poller.rests.eq(Cat(poller.retire.rests for poller in pollers).any()),
             scheduler.sweep.eq(sweep),
         ]
-        for part in (scheduler, room, split):
+        for poller in pollers:
+            m.d.comb += [
+                poller.retire.queue.eq(retirement.poller.queue),
+                poller.retire.active.eq(retirement.poller.active),
+                poller.retire.check.eq(retirement.poller.check),
+            ]
+        for part in (scheduler, room, *pollers, *readers[1:]):
             m.d.comb += [part.clear.eq(sweep | retirement.clear), part.clear_queue.eq(swept)]
             with m.If(~sweep):
                 m.d.comb += part.clear_queue.eq(self.retire_queue)
@@ -174,11 +237,10 @@ class Poller(wiring.Component):
         # Errors
         halted = Signal()
         m.d.sync += halted.eq(halted | self.error.valid)
-        m.d.comb += [
-            split.running.eq(self.running & ~sweep & ~halted & ~entries.error.valid),
-            self.error.valid.eq((split.error.valid | entries.error.valid) & ~halted),
-            self.error.payload.eq(split.error.payload),
-        ]
-        with m.If(entries.error.valid):
-            m.d.comb += self.error.payload.eq(entries.error.payload)
+        running = self.running & ~sweep & ~halted & ~self.error.valid
+        for number, poller in enumerate(pollers):
+            m.d.comb += poller.running.eq(running & (self.features.packed == number))
+        for part in (*pollers, *readers):
+            with m.If(part.error.valid):
+                m.d.comb += [self.error.payload.eq(part.error.payload), self.error.valid.eq(~halted)]
         return m

@@ -49,6 +49,8 @@ class Room(wiring.Component):
     parked : :py:`Out(1)`
     park : :py:`In(1)`, at : :py:`In(log2(quota))`
         Park it until the token with this sequence is released, modulo ``quota``.
+    block : :py:`In(queue)`, block_count : :py:`Out(log2(quota) + 1)`
+        The count of a second queue, likewise.
     clear : :py:`In(1)`, clear_queue : :py:`In(queue)`
         Forget all of this queue; only while not ``busy``.
     busy : :py:`Out(1)`
@@ -68,6 +70,8 @@ class Room(wiring.Component):
                 "parked": Out(1),
                 "park": In(1),
                 "at": In(bits),
+                "block": In(shape),
+                "block_count": Out(bits + 1),
                 "clear": In(1),
                 "clear_queue": In(shape),
                 "busy": Out(1),
@@ -86,6 +90,9 @@ class Room(wiring.Component):
         counted = counters.read_port(transparent_for=[put_counter])
         waits = waiters.read_port(transparent_for=[put_waiter])
         shown, shown_waiter = counters.read_port(transparent_for=[put_counter]), waiters.read_port()
+
+        second = counters.read_port()
+        m.d.comb += [second.addr.eq(self.block), self.block_count.eq(second.data.count)]
 
         # Releases: read in the first cycle, written in the second one
         valid, queue, selected = Signal(), Signal(shape), Signal(shape)

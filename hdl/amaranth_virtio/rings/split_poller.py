@@ -171,7 +171,7 @@ class SplitPoller(wiring.Component):
             request.payload.context.token.eq(Cat(sequence, queue)),
             request.payload.context.entries.eq(entries),
             request.payload.context.asked.eq(asked),
-            request.payload.context.mask.eq(mask),
+            request.payload.context.last.eq(mask),
             visit.again.payload.eq(queue),
             put_known.addr.eq(self.answer.payload.queue),
             put_known.data.index.eq(self.answer.payload.index),
