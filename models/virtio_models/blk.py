@@ -8,10 +8,12 @@ from virtio_spec.blk import (
     BlkFeature,
     BlkReqHeader,
     BlkReqType,
+    BlkSegment,
+    BlkSegmentFlag,
     BlkStatus,
 )
 from virtio_spec.pci import ClassCode
-from virtio_spec.virtio import DeviceType, feature_mask
+from virtio_spec.virtio import DeviceType, Feature, feature_mask
 
 from .disk import Disk, DiskError
 from .kind import DeviceKind
@@ -19,6 +21,10 @@ from .kind import DeviceKind
 __all__ = ["Blk"]
 
 MAX_QUEUES = 256
+
+
+class Unsupported(Exception):
+    """A request, or a part of it, that the device does not know."""
 
 
 class Blk(DeviceKind):
@@ -39,11 +45,14 @@ class Blk(DeviceKind):
         What GET_ID returns, up to 20 bytes.
     queues
         Request queues, 1 to 256; more than one are offered as VIRTIO_BLK_F_MQ.
+    max_clear_sectors, max_clear_seg
+        Limits of DISCARD and WRITE_ZEROES, which a read-only device does not offer.
     """
 
     device_type = DeviceType.BLOCK
     class_code = ClassCode.BLOCK
     config_layout = BlkConfig
+    writable = ("writeback",)
 
     def __init__(
         self,
@@ -54,6 +63,8 @@ class Blk(DeviceKind):
         size_max: int = 65536,
         serial: bytes = b"virtio-models",
         queues: int = 1,
+        max_clear_sectors: int = 1 << 22,
+        max_clear_seg: int = 16,
     ):
         if len(serial) > ID_BYTES:
             raise ValueError(f"a serial number has at most {ID_BYTES} bytes, not {len(serial)}")
@@ -68,13 +79,26 @@ class Blk(DeviceKind):
             serial,
         )
         bits = [BlkFeature.SIZE_MAX, BlkFeature.SEG_MAX, BlkFeature.BLK_SIZE, BlkFeature.FLUSH]
-        bits += [BlkFeature.TOPOLOGY] + ([BlkFeature.RO] if read_only else [])
+        bits += [BlkFeature.TOPOLOGY, BlkFeature.CONFIG_WCE]
+        bits += [BlkFeature.RO] if read_only else [BlkFeature.DISCARD, BlkFeature.WRITE_ZEROES]
         bits += [BlkFeature.MQ] if queues > 1 else []
         self.features = feature_mask(*bits)
+        self.max_clear_sectors, self.max_clear_seg = max_clear_sectors, max_clear_seg
+        self._chosen: int | None = None  # writeback, as the driver has written it
         disk.listeners.append(lambda _: self.changed())
 
     def config(self) -> bytes:
         """``struct virtio_blk_config``; fields of features that are not offered are 0."""
+        clear: dict[str, int] = {}
+        if not self.read_only:
+            clear = {
+                "max_discard_sectors": self.max_clear_sectors,
+                "max_discard_seg": self.max_clear_seg,
+                "discard_sector_alignment": 1,
+                "max_write_zeroes_sectors": self.max_clear_sectors,
+                "max_write_zeroes_seg": self.max_clear_seg,
+                "write_zeroes_may_unmap": 1,
+            }
         return wire.pack(
             BlkConfig,
             capacity=self.disk.capacity,
@@ -83,8 +107,37 @@ class Blk(DeviceKind):
             blk_size=SECTOR_BYTES,
             min_io_size=1,
             opt_io_size=1,
+            writeback=self.writeback,
             num_queues=self.queues if self.queues > 1 else 0,
+            **clear,
         )
+
+    @property
+    def writeback(self) -> int:
+        """The cache mode: 1 for write-back.  [§5.2.5.2, §5.2.5.3]
+
+        The driver's choice if it has accepted CONFIG_WCE, and otherwise whether it has accepted FLUSH; 1
+        until it is known what it accepts. With CONFIG_WCE and without FLUSH it starts at 0, but on the
+        legacy interface, where no feature changes the mode of a driver that has accepted CONFIG_WCE.
+        """
+        flush = self.accepted >> BlkFeature.FLUSH & 1
+        known = self.driver_ok or self.accepted >> Feature.VERSION_1 & 1
+        if not known or self.accepted >> BlkFeature.CONFIG_WCE & 1:
+            if self._chosen is not None:
+                return self._chosen
+            return 1 if self.legacy or not known else flush
+        return flush
+
+    def config_written(self, offset: int, data: bytes) -> None:
+        """Choose the cache mode: a modern driver with CONFIG_WCE, a legacy one before DRIVER_OK, too."""
+        if self.accepted >> BlkFeature.CONFIG_WCE & 1 or (self.legacy and not self.driver_ok):
+            place = wire.field_offset(BlkConfig, "writeback") - offset
+            self._chosen = int(data[place] != 0)
+
+    def reset(self) -> None:
+        """The cache mode is as in the beginning, too."""
+        super().reset()
+        self._chosen = None
 
     def handle(self, readable: bytes, room: int) -> bytes:
         """One request."""
@@ -113,8 +166,13 @@ class Blk(DeviceKind):
                     return BlkStatus.OK, b""
                 case BlkReqType.GET_ID:
                     return BlkStatus.OK, self.serial
+                case BlkReqType.DISCARD | BlkReqType.WRITE_ZEROES if not self.read_only:
+                    self.clear(header.type, payload)
+                    return BlkStatus.OK, b""
         except DiskError:
             return BlkStatus.IOERR, b""
+        except Unsupported:
+            pass
         return BlkStatus.UNSUPP, b""
 
     def read(self, sector: int, length: int) -> bytes:
@@ -126,11 +184,32 @@ class Blk(DeviceKind):
     def write(self, sector: int, payload: bytes) -> None:
         """OUT; :class:`DiskError`.
 
-        Durable at once for a driver that cannot flush, §5.2.6.1, or is not there yet: on the legacy
+        Durable at once in write-through mode, and for a driver that is not there yet: on the legacy
         interface it is DRIVER_OK and nothing else that turns the cache on, §5.2.5.3.
         """
         if self.read_only or len(payload) % SECTOR_BYTES:
             raise DiskError("read-only, or not whole sectors")
         self.disk.write(sector, payload)
-        if not (self.driver_ok and self.accepted >> BlkFeature.FLUSH & 1):
+        self._write_through()
+
+    def clear(self, type: int, payload: bytes) -> None:
+        """DISCARD or WRITE_ZEROES, segment by segment; :class:`DiskError`, :class:`Unsupported`."""
+        size = wire.size(BlkSegment)
+        if len(payload) % size or len(payload) > size * self.max_clear_seg:
+            raise DiskError("not whole segments, or too many")
+        for start in range(0, len(payload), size):
+            segment = wire.unpack(BlkSegment, payload[start : start + size])
+            unmap = bool(segment.flags & BlkSegmentFlag.UNMAP)
+            if segment.flags >> 1 or (unmap and type == BlkReqType.DISCARD):
+                raise Unsupported
+            if segment.num_sectors > self.max_clear_sectors:
+                raise DiskError("too many sectors")
+            if type == BlkReqType.DISCARD:
+                self.disk.discard(segment.sector, segment.num_sectors)
+            else:
+                self.disk.write_zeroes(segment.sector, segment.num_sectors, unmap=unmap)
+                self._write_through()
+
+    def _write_through(self) -> None:
+        if not (self.driver_ok and self.writeback):
             self.disk.flush()

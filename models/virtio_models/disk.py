@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 from virtio_spec.blk import SECTOR_BYTES
 
-__all__ = ["Disk", "DiskError"]
+__all__ = ["DISCARDED", "Disk", "DiskError"]
+
+#: Content of a sector after a discard: neither what was there nor zeros.
+DISCARDED = b"\xdd" * SECTOR_BYTES
 
 
 class DiskError(Exception):
@@ -38,7 +41,8 @@ class Disk:
     data
         What reads return.
     counts
-        Operations so far: ``"read"``, ``"write"``, ``"flush"``, failed ones included.
+        Operations so far: ``"read"``, ``"write"``, ``"flush"``, ``"discard"``, ``"zeroes"`` and, of these,
+        ``"unmap"``; failed ones included.
     listeners
         Called with the new capacity after every :meth:`resize`.
     flush_fails
@@ -72,10 +76,18 @@ class Disk:
         self.counts["write"] += 1
         if len(content) % SECTOR_BYTES:
             raise ValueError(f"a write is a multiple of {SECTOR_BYTES} bytes, not {len(content)}")
-        start, end = self._span(sector, len(content) // SECTOR_BYTES, write=True)
-        for number in range(sector, sector + len(content) // SECTOR_BYTES):
-            self._before.setdefault(number, self._sector(number))
-        self.data[start:end] = content
+        self._store(sector, content)
+
+    def discard(self, sector: int, count: int) -> None:
+        """Make the content :data:`DISCARDED`, which nobody may rely on; :class:`DiskError` as for a write."""
+        self.counts["discard"] += 1
+        self._fill(sector, count, DISCARDED)
+
+    def write_zeroes(self, sector: int, count: int, *, unmap: bool = False) -> None:
+        """Write zeros, which may ``unmap`` the sectors; :class:`DiskError` as for a write."""
+        self.counts["zeroes"] += 1
+        self.counts["unmap"] += unmap
+        self._fill(sector, count, bytes(SECTOR_BYTES))
 
     def flush(self) -> None:
         """Make all writes so far durable; :class:`DiskError` while ``flush_fails``."""
@@ -117,6 +129,17 @@ class Disk:
         """Take all faults back."""
         self._faults.clear()
         self.flush_fails = False
+
+    def _fill(self, sector: int, count: int, content: bytes) -> None:
+        self._span(sector, count, write=True)  # before the content is made
+        self._store(sector, count * content)
+
+    def _store(self, sector: int, content: bytes) -> None:
+        count = len(content) // SECTOR_BYTES
+        start, end = self._span(sector, count, write=True)
+        for number in range(sector, sector + count):
+            self._before.setdefault(number, self._sector(number))
+        self.data[start:end] = content
 
     def _sector(self, number: int) -> bytes:
         return bytes(self.data[number * SECTOR_BYTES : (number + 1) * SECTOR_BYTES])

@@ -11,6 +11,8 @@ __all__ = [
     "BlkFeature",
     "BlkReqHeader",
     "BlkReqType",
+    "BlkSegment",
+    "BlkSegmentFlag",
     "BlkStatus",
 ]
 
@@ -65,6 +67,20 @@ class BlkReqHeader(data.Struct):
     type: 32
     reserved: 32
     sector: 64
+
+
+class BlkSegmentFlag(enum.IntFlag):
+    """``virtio_blk_discard_write_zeroes.flags``; all other bits are reserved.  [§5.2.6]"""
+
+    UNMAP = 1 << 0
+
+
+class BlkSegment(data.Struct):
+    """``struct virtio_blk_discard_write_zeroes``, 16 bytes.  [§5.2.6]"""
+
+    sector: 64
+    num_sectors: 32
+    flags: 32
 
 
 class BlkConfig(data.Struct):

@@ -9,7 +9,7 @@ from typing import Any
 from helpers.ring import HostMemory
 from helpers.simulation import simulate
 
-__all__ = ["PollBench", "SplitDriver"]
+__all__ = ["PackedDriver", "PollBench", "SplitDriver"]
 
 
 class SplitDriver:
@@ -55,6 +55,94 @@ class SplitDriver:
             return struct.unpack("<H", self.memory.read(self.device, 2))[0] & 1 == 0
         (event,) = struct.unpack("<H", self.memory.read(self.device + 4 + 8 * self.size, 2))
         return (self.index - event - 1) % 65536 < (self.index - old) % 65536
+
+
+class PackedDriver:
+    """Driver's side of a packed queue: makes chains available and says when a kick is due.
+
+    [virtio 1.4 §2.8.1, §2.8.10, §2.8.14, §2.8.21] Nothing is ever used: what is added overwrites what
+    was taken before, so the test sees to it that no more than ``size`` descriptors are available and not
+    yet taken.
+    """
+
+    def __init__(self, memory: HostMemory, size: int, *, offset: int = 0):
+        self.memory, self.size = memory, size
+        # ``offset`` in bytes moves the descriptor ring within its 128-byte block.
+        self.desc = memory.allocate(16 * size + offset, align=128) + offset
+        self.driver = memory.allocate(4, align=4)
+        self.device = memory.allocate(4, align=4)
+        self.position, self.wrap, self.total = 0, 1, 0
+        self.added: list[dict[str, int]] = []  # descriptors, in ring order
+        self._checked = 0
+
+    @property
+    def context(self) -> dict[str, int]:
+        """The queue's context for the engine."""
+        return {
+            "size": self.size,
+            "enable": 1,
+            "desc": self.desc,
+            "driver": self.driver,
+            "device": self.device,
+        }
+
+    def chain(self, length: int, rng: random.Random) -> Callable[[], None]:
+        """Write ``length`` descriptors, all but the flags of the first; the returned call writes those."""
+        identity, head = rng.getrandbits(16), self.position
+        head_flags = 0
+        for number in range(length):
+            more = number < length - 1
+            descriptor = {
+                "start": number == 0,
+                "next": more,
+                "writable": rng.getrandbits(1),
+                "indirect": not more and rng.random() < 0.3,
+                "table": 0,
+                "id": identity if not more else rng.getrandbits(16),
+                "index": self.position,
+                "address": rng.getrandbits(64),
+                "length": rng.getrandbits(32),
+            }
+            bits = (
+                descriptor["next"]
+                | descriptor["writable"] << 1
+                | descriptor["indirect"] << 2
+                | self.wrap << 7
+                | (not self.wrap) << 15
+            )
+            place = self.desc + 16 * self.position
+            fields = struct.pack("<QIH", descriptor["address"], descriptor["length"], descriptor["id"])
+            self.memory.write(place, fields)
+            if number:
+                self.memory.write(place + 14, struct.pack("<H", bits))
+            else:
+                head_flags = bits
+            self.added.append(descriptor)
+            self.position = (self.position + 1) % self.size
+            self.wrap ^= self.position == 0
+        self.total += length
+
+        def publish() -> None:
+            self.memory.write(self.desc + 16 * head + 14, struct.pack("<H", head_flags))
+
+        return publish
+
+    def add(self, length: int, rng: random.Random) -> None:
+        """Make a chain available."""
+        self.chain(length, rng)()
+
+    def kick_due(self, event_idx: bool) -> bool:
+        """What the driver finds when it looks at the suppression structure after adding."""
+        old, new, self._checked = self._checked, self.total, self.total
+        place, flags = struct.unpack("<HH", self.memory.read(self.device, 4))
+        if flags & 3 == 2:
+            assert event_idx, "DESC without EVENT_IDX"
+            # Which descriptors were added, as places with their wrap counters
+            return any(
+                place == (number % self.size | (1 - number // self.size % 2) << 15)
+                for number in range(old, new)
+            )
+        return flags & 3 == 0
 
 
 class PollBench:
@@ -233,7 +321,10 @@ class PollBench:
 
     def _item(self, item: Any) -> None:
         queue = self.chain_taken(item.token) if item.start else item.token // self.dut.quota
-        self.items[queue].append(item)
+        sequence = item.token % self.dut.quota
+        assert sequence == (self._expected[queue] - 1) % self.dut.quota, "an item of another chain"
+        names = ("start", "next", "writable", "indirect", "table", "id", "index", "address", "length")
+        self.items[queue].append({name: getattr(item, name) for name in names})
         self.out.append((self.cycle, item.token, item.index))
 
     async def until(self, ctx: Any, condition: Callable[[], bool], cycles: int = 5000) -> None:

@@ -5,8 +5,8 @@ from virtio_models.blk import Blk
 from virtio_models.disk import Disk
 
 OK, IOERR, UNSUPP = b"\x00", b"\x01", b"\x02"
-IN, OUT, FLUSH, FLUSH_OUT, GET_ID = 0, 1, 4, 5, 8
-NEGOTIATED_FLUSH = 1 << 9
+IN, OUT, FLUSH, FLUSH_OUT, GET_ID, DISCARD, ZEROES = 0, 1, 4, 5, 8, 11, 13
+NEGOTIATED_FLUSH, WCE, VERSION_1 = 1 << 9, 1 << 11, 1 << 32
 
 
 def header(type: int, sector: int = 0) -> bytes:
@@ -89,9 +89,125 @@ def test_what_cannot_be_done_is_an_error_with_zeros(readable, room):
     assert device.disk.data == before
 
 
-@pytest.mark.parametrize("type", [2, 5, 11, 13, 14, 15, 24, 0x8000_0000])
+@pytest.mark.parametrize("type", [2, 5, 14, 15, 24, 0x8000_0000])
 def test_other_requests_are_unsupported(type):
     assert make().handle(header(type), 9) == bytes(8) + UNSUPP
+
+
+def segments(*parts: tuple[int, int, int]) -> bytes:
+    return b"".join(
+        sector.to_bytes(8, "little") + count.to_bytes(4, "little") + flags.to_bytes(4, "little")
+        for sector, count, flags in parts
+    )
+
+
+def test_write_zeroes_writes_zeros_segment_by_segment():
+    """BLK-DEV-27."""
+    device = make()
+    before = bytes(device.disk.data)
+    assert device.handle(header(ZEROES, 99) + segments((1, 2, 0), (8, 0, 0), (5, 1, 1)), 3) == bytes(2) + OK
+    assert device.disk.data[512:1536] == bytes(1024)
+    assert device.disk.data[5 * 512 : 6 * 512] == bytes(512)
+    assert device.disk.data[:512] + device.disk.data[1536:2560] == before[:512] + before[1536:2560]
+    assert (device.disk.counts["zeroes"], device.disk.counts["unmap"]) == (3, 1)
+    assert device.disk.unflushed == {1, 2, 5}
+
+
+def test_a_discard_reaches_its_sectors_only():
+    device = make()
+    before = bytes(device.disk.data)
+    assert device.handle(header(DISCARD) + segments((3, 1, 0)), 1) == OK
+    assert device.disk.data[1536:2048] != before[1536:2048]
+    assert device.disk.data[:1536] + device.disk.data[2048:] == before[:1536] + before[2048:]
+
+
+@pytest.mark.parametrize(
+    ("type", "payload", "status"),
+    [
+        (DISCARD, segments((0, 1, 1)), UNSUPP),
+        (DISCARD, segments((0, 1, 2)), UNSUPP),
+        (ZEROES, segments((0, 1, 1 << 31)), UNSUPP),
+        (ZEROES, segments((9, 1, 3)), UNSUPP),
+        (ZEROES, segments((7, 2, 0)), IOERR),
+        (DISCARD, segments((2**64 - 1, 1, 0)), IOERR),
+        (DISCARD, segments((0, 6, 0)), IOERR),
+        (ZEROES, segments((0, 1, 0))[:15], IOERR),
+        (ZEROES, segments(*[(0, 0, 0)] * 4), IOERR),
+        (ZEROES, b"", OK),
+    ],
+)
+def test_a_bad_segment_changes_nothing(type, payload, status):
+    """BLK-DEV-23, BLK-DEV-24."""
+    device = make(max_clear_sectors=5, max_clear_seg=3)
+    before = bytes(device.disk.data)
+    assert device.handle(header(type) + payload, 4) == bytes(3) + status
+    assert device.disk.data == before
+
+
+@pytest.mark.parametrize("type", [DISCARD, ZEROES])
+def test_a_read_only_disk_knows_neither_discard_nor_write_zeroes(type):
+    device = make(read_only=True)
+    assert (device.features >> 13 & 3, device.config()[36:60]) == (0, bytes(24))
+    assert device.handle(header(type) + segments((0, 1, 0)), 1) == UNSUPP
+
+
+def test_the_limits_of_discard_and_write_zeroes_are_told():
+    device = make(max_clear_sectors=0x11223344, max_clear_seg=5)
+    assert device.features >> 13 & 3 == 3
+    assert device.config()[36:60] == bytes.fromhex("4433221105000000010000004433221105000000 01000000")
+
+
+def writes_through(device: Blk) -> bool:
+    device.handle(header(OUT, 2) + b"x" * 512, 1)
+    return not device.disk.unflushed
+
+
+@pytest.mark.parametrize(
+    ("accepted", "mode"),
+    [
+        (VERSION_1 | WCE | NEGOTIATED_FLUSH, 1),
+        (VERSION_1 | NEGOTIATED_FLUSH, 1),
+        (VERSION_1 | WCE, 0),
+        (VERSION_1, 0),
+    ],
+)
+def test_accepted_features_make_the_first_cache_mode(accepted, mode):
+    """BLK-DEV-03."""
+    device = make()
+    device.accepted = accepted
+    assert device.config()[32] == mode
+    assert writes_through(device) == (not mode)
+
+
+def test_a_driver_with_config_wce_chooses_the_cache_mode():
+    device = make()
+    device.accepted = VERSION_1 | WCE | NEGOTIATED_FLUSH
+    for mode in (0, 1, 0):
+        device.config_written(32, bytes([mode]))
+        assert (device.config()[32], writes_through(device)) == (mode, not mode)
+    device.reset()
+    assert device.config()[32] == 1
+
+
+def test_a_driver_without_config_wce_does_not_choose_it():
+    device = make()
+    device.accepted = VERSION_1 | NEGOTIATED_FLUSH
+    device.config_written(32, b"\0")
+    assert (device.config()[32], writes_through(device)) == (1, False)
+
+
+def test_a_legacy_driver_chooses_before_driver_ok_and_features_do_not_change_it():
+    """BLK-LEG-DEV-03, BLK-LEG-DEV-04."""
+    device = make()
+    device.legacy, device.driver_ok, device.accepted = True, False, 0
+    device.config_written(32, b"\0")
+    for accepted in (0, WCE, WCE | NEGOTIATED_FLUSH):
+        device.accepted = accepted
+        assert device.config()[32] == 0
+    device.driver_ok = True
+    assert device.config()[32] == 0
+    device.accepted = NEGOTIATED_FLUSH
+    assert device.config()[32] == 1
 
 
 def test_without_room_for_a_status_nothing_is_written():

@@ -1,7 +1,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from virtio_models.disk import Disk, DiskError
+from virtio_models.disk import DISCARDED, Disk, DiskError
 
 SECTOR = 512
 
@@ -129,3 +129,24 @@ def test_durable_is_what_a_loss_of_power_leaves(operations):
             seen = list(safe)
         assert disk.read(0, 6) == b"".join(map(sector, seen))
         assert disk.durable(0, 6) == b"".join(map(sector, safe))
+
+
+def test_zeros_and_discards_are_writes_that_can_be_lost():
+    disk = Disk(b"a" * 2048)
+    disk.write_zeroes(1, 1)
+    disk.discard(2, 1)
+    assert disk.data[512:1024] == bytes(512)
+    assert disk.data[1024:1536] == DISCARDED
+    assert disk.unflushed == {1, 2}
+    disk.lose_power()
+    assert disk.data == b"a" * 2048
+
+
+@pytest.mark.parametrize("operation", ["discard", "write_zeroes"])
+def test_zeros_and_discards_fail_where_a_write_does(operation):
+    disk = Disk(bytes(2048))
+    disk.fail(2, read=False)
+    for sector, count in ((1, 2), (3, 2), (4, 2**31)):
+        with pytest.raises(DiskError):
+            getattr(disk, operation)(sector, count)
+    assert disk.data == bytes(2048)

@@ -2,7 +2,15 @@
 
 import pytest
 from virtio_spec import blk, wire
-from virtio_spec.blk import BlkConfig, BlkFeature, BlkReqHeader, BlkReqType, BlkStatus
+from virtio_spec.blk import (
+    BlkConfig,
+    BlkFeature,
+    BlkReqHeader,
+    BlkReqType,
+    BlkSegment,
+    BlkSegmentFlag,
+    BlkStatus,
+)
 
 CONFIG = [
     ("capacity", 0, 8),
@@ -54,6 +62,11 @@ def test_a_field_of_the_configuration_is_in_its_place(name, offset, size):
 def test_a_request_header_is_16_bytes():
     raw = wire.pack(BlkReqHeader, type=8, reserved=2, sector=0x0102030405060708)
     assert raw == bytes.fromhex("08000000 02000000 0807060504030201".replace(" ", ""))
+
+
+def test_a_segment_is_16_bytes():
+    raw = wire.pack(BlkSegment, sector=0x0102030405060708, num_sectors=9, flags=BlkSegmentFlag.UNMAP)
+    assert raw == bytes.fromhex("0807060504030201 09000000 01000000")
 
 
 def test_requests_and_status_have_their_numbers():

@@ -24,14 +24,15 @@ class RamBlkDevice(Device):
     init : :class:`bytes`
         Content at power-up from sector 0 on; zeros behind it.
     options
-        Everything else that :class:`BlkDevice` takes.
+        Everything else that :class:`BlkDevice` takes, but ``may_unmap``: sectors are never deallocated.
     """
 
     chains: Any
+    config_write: Any
 
     def __init__(self, *, width: int, sectors: int, init: bytes = b"", **options: Any):
-        self.blk = BlkDevice(width=width, **options)
-        self.disk = RamDisk(width=width, sectors=sectors, init=init)
+        self.blk = BlkDevice(width=width, may_unmap=False, **options)
+        self.disk = RamDisk(width=width, sectors=sectors, init=init, requests=self.blk.requests)
         super().__init__(table=self.blk.table, width=width, backend={})
 
     def elaborate(self, platform: Any) -> Module:
@@ -44,6 +45,7 @@ class RamBlkDevice(Device):
             self.blk.features.eq(self.features),
             self.blk.driver_ok.eq(self.driver_ok),
             self.blk.legacy.eq(self.legacy),
+            self.blk.config_write.eq(self.config_write),
             self.config.eq(self.blk.config),
             self.config_changed.eq(self.blk.config_changed),
         ]

@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..one_hot import one_hot_mux
+from ..one_hot import nearest_behind, one_hot_mux
 from ..tlp import TlpSignature, check_width
 
 __all__ = ["PacketArbiter"]
@@ -59,18 +59,7 @@ class PacketArbiter(wiring.Component):
         with m.If(taken):
             m.d.sync += inside.eq(~self.o.payload.last)
         # What the input with the grant offers meanwhile is the packet that ends.
-        following = self._following(grant, valid)
+        following = nearest_behind(grant, valid)
         with m.If(following.any() & ((taken & self.o.payload.last) | (~self.o.valid & ~inside))):
             m.d.sync += grant.eq(following)
         return m
-
-    def _following(self, grant: Any, valid: Any) -> Any:
-        """The nearest input behind the one with the grant that offers something, one-hot; or 0."""
-        bits = []
-        for number in range(self.inputs):
-            wins = []
-            for step in range(1, self.inputs):
-                between = Cat(valid[(number - nearer) % self.inputs] for nearer in range(1, step))
-                wins.append(grant[(number - step) % self.inputs] & ~between.any())
-            bits.append(valid[number] & Cat(wins).any())
-        return Cat(bits)

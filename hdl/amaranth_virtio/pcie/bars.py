@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from amaranth.hdl import Module
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -116,17 +116,28 @@ class BarDecoder(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
+        # What does not depend on the BAR needs no hit: the outputs hold only with one.
+        reach: list[Any] = [Const(0)] * 16  # by bit of an offset: the address is in a BAR that has this bit
+        number = Const(0, 3)
+        hits = []
         for bar, base in zip(self.bars, self.settings.base, strict=True):
             low = bar.size.bit_length() - 1
             match = self.address[low:32] == base[low:32]
             # A 32-bit BAR sits below 4 GiB: the same low bits further up are another address.
             upper = self.address[32:] == (base[32:] if bar.wide else 0)
             space = self.io & self.settings.io_enable if bar.io else ~self.io & self.settings.memory_enable
-            with m.If(space & match & upper):
-                m.d.comb += [
-                    self.hit.eq(1),
-                    self.bar.eq(bar.index),
-                    self.offset.eq(self.address[:low]),
-                    self.limit.eq(bar.size - 1),
-                ]
+            hit = Signal(name=f"hit_{bar.index}")
+            m.d.comb += hit.eq(space & match & upper)
+            hits.append(hit)
+            number = number | Mux(hit, bar.index, 0)
+            for bit in range(low):
+                reach[bit] = reach[bit] | hit
+        least = min((bar.size.bit_length() - 1 for bar in self.bars), default=0)
+        reach[:least] = [Const(1)] * least
+        m.d.comb += [
+            self.hit.eq(Cat(hits).any()),
+            self.bar.eq(number),
+            self.limit.eq(Cat(reach)),
+            self.offset.eq(self.address[:16] & Cat(reach)),
+        ]
         return m

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
-from amaranth.lib import data, fifo, wiring
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from virtio_spec.tlp import CompletionStatus, Fmt, TlpHeader, TlpType
 
+from ..phy.packet_buffer import PacketBuffer
 from ..registers import ConfigBus, RegisterBus
 from ..tlp import TlpSignature, check_width
 from .bars import Bar, BarDecoder, BarSettings, check_bars
@@ -19,8 +20,9 @@ __all__ = ["NonPosted"]
 
 CHUNK = 32  # dwords between read completion boundaries (128 bytes)  [PCIe base 5.0 §2.3.1.1]
 
-# What is kept of a request: longer payloads belong to requests that are refused.
-queued_layout = data.StructLayout({"header": TlpHeader, "data": 32})
+# What is kept of a request: the header, and if that has 3 dwords, the first of the payload. What has more
+# payload, or payload behind a header of 4 dwords, is refused.
+queued_layout = data.ArrayLayout(32, 4)
 
 
 class NonPosted(wiring.Component):
@@ -50,7 +52,7 @@ class NonPosted(wiring.Component):
     bars : sequence of :class:`.bars.Bar`
         The function's BARs.
     depth : :class:`int`
-        Requests that can wait: the non-posted header credits that the phy advertises.
+        Requests that can wait, a power of two: the non-posted header credits that the phy advertises.
 
     Members
     -------
@@ -84,8 +86,8 @@ class NonPosted(wiring.Component):
     def __init__(self, *, width: int, bars: Sequence[Bar], depth: int = 32):
         self.width = check_width(width)
         self.bars = check_bars(bars)
-        if not isinstance(depth, int) or depth < 2:
-            raise ValueError(f"depth must be at least 2, not {depth!r}")
+        if depth not in (1 << n for n in range(1, 11)):
+            raise ValueError(f"depth must be a power of two from 2 to 1024, not {depth!r}")
         self.depth = depth
         super().__init__(
             {
@@ -106,21 +108,24 @@ class NonPosted(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=queued_layout.size, depth=self.depth)
+        m.submodules.queue = queue = PacketBuffer(shape=queued_layout, depth=self.depth)
         m.submodules.decoder = decoder = BarDecoder(bars=self.bars)
         m.submodules.buffer = buffer = CompletionBuffer(width=self.width, dwords=CHUNK)
         wiring.connect(m, buffer.o, wiring.flipped(self.o))
 
         beat = self.i.payload
+        arriving = TlpHeader(beat.header)
         m.d.comb += [
-            queue.w_data.eq(Cat(beat.header, beat.data[:32])),
-            queue.w_en.eq(self.i.valid & beat.first),
+            Cat(*queue.i.payload[:3]).eq(Cat(*arriving.dwords[:3])),
+            queue.i.payload[3].eq(Mux(arriving.common.fmt[0], arriving.dwords[3], beat.data[:32])),
+            queue.i.valid.eq(self.i.valid & beat.first),
+            queue.commit.eq(1),
             # The rest of a packet needs no room, so it does not wait for any.
-            self.i.ready.eq(queue.w_rdy | ~beat.first),
+            self.i.ready.eq(queue.i.ready | ~beat.first),
         ]
 
         queued = Signal(queued_layout)
-        header = TlpHeader(queued.header)
+        header = data.View(TlpHeader, Value.cast(queued))
         common = header.common
         request = header.memory32
         config = header.config
@@ -163,11 +168,11 @@ class NonPosted(wiring.Component):
             self.bus.request.payload.address.eq(offset),
             self.bus.request.payload.write.eq(writing),
             self.bus.request.payload.byte_enable.eq(byte_enable),
-            self.bus.request.payload.data.eq(queued.data),
+            self.bus.request.payload.data.eq(queued[3]),
             self.config.request.payload.register.eq(config.register),
             self.config.request.payload.write.eq(writing),
             self.config.request.payload.byte_enable.eq(config.first_be),
-            self.config.request.payload.data.eq(queued.data),
+            self.config.request.payload.data.eq(queued[3]),
         ]
         with m.If(remaining == length):
             m.d.comb += byte_enable.eq(request.first_be)
@@ -179,9 +184,9 @@ class NonPosted(wiring.Component):
         with m.FSM():
             with m.State("IDLE"):
                 m.d.sync += [chunk.eq(0), reading.eq(0)]
-                with m.If(queue.r_rdy & ~self.writes_busy):
-                    m.d.comb += queue.r_en.eq(1)
-                    m.d.sync += queued.eq(queue.r_data)
+                with m.If(queue.o.valid & ~self.writes_busy):
+                    m.d.comb += queue.o.ready.eq(1)
+                    m.d.sync += queued.eq(queue.o.payload)
                     m.next = "DECODE"
 
             with m.State("DECODE"):

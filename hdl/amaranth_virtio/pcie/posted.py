@@ -121,7 +121,7 @@ class PostedWriter(wiring.Component):
 
         with m.If(step):
             m.d.sync += [
-                words.eq(words >> 32),
+                words.eq(Cat(words[32:], words[-32:])),
                 enable.eq(enable >> 1),
                 offset.eq(offset + 4),
                 byte_enable.eq(0xF),

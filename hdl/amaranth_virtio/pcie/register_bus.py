@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from ..one_hot import nearest_behind, one_hot_mux
 from ..registers import RegisterBus
 
 __all__ = ["Region", "RegisterArbiter", "RegisterDecoder"]
@@ -15,8 +16,10 @@ __all__ = ["Region", "RegisterArbiter", "RegisterDecoder"]
 class RegisterArbiter(wiring.Component):
     """Several masters onto one register bus, round robin by access.
 
-    Combinational from requests to the output. One read is outstanding at most; while it waits for
-    its response the writes of all masters pass.
+    A request is taken in the cycle in which the output is. The grant is a register: it moves while an
+    access is taken, and an access that comes while nothing is offered waits one cycle for it, unless its
+    master had the grant last. One read is outstanding at most; while it waits for its response the
+    writes of all masters pass.
 
     Parameters
     ----------
@@ -39,46 +42,30 @@ class RegisterArbiter(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        granted = Signal(range(self.masters))
-        offered = Signal()  # the granted access waits for ready, and must stay
-        current = Signal.like(granted)
+        grant = Signal(self.masters, init=1)  # one-hot
         reading = Signal()
-        reader = Signal.like(granted)
-
-        eligible = Signal(self.masters)
-        m.d.comb += [
-            eligible[number].eq(port.request.valid & (port.request.payload.write | ~reading))
-            for number, port in enumerate(self.i)
-        ]
-        m.d.comb += current.eq(granted)
-        with m.If(~offered), m.Switch(granted):
-            for last in range(self.masters):
-                with m.Case(last):
-                    # The nearest behind the last one wins, so it is assigned last.
-                    for step in reversed(range(1, self.masters + 1)):
-                        number = (last + step) % self.masters
-                        with m.If(eligible[number]):
-                            m.d.comb += current.eq(number)
-
+        reader = Signal(self.masters)
         request = self.o.request
-        with m.Switch(current):
-            for number, port in enumerate(self.i):
-                with m.Case(number):
-                    m.d.comb += [
-                        request.valid.eq(eligible[number]),
-                        request.payload.eq(port.request.payload),
-                        port.request.ready.eq(eligible[number] & request.ready),
-                    ]
-        with m.If(request.valid):
-            m.d.sync += [granted.eq(current), offered.eq(~request.ready)]
+
+        eligible = Cat(port.request.valid & (port.request.payload.write | ~reading) for port in self.i)
+        m.d.comb += [
+            request.valid.eq((eligible & grant).any()),
+            request.payload.eq(one_hot_mux(grant, [port.request.payload for port in self.i])),
+            Cat(port.request.ready for port in self.i).eq(
+                eligible & grant & request.ready.replicate(self.masters)
+            ),
+        ]
+        following = nearest_behind(grant, eligible)
+        with m.If(following.any() & (request.ready | ~request.valid)):
+            m.d.sync += grant.eq(following)
 
         with m.If(self.o.response.valid):
             m.d.sync += reading.eq(0)
         with m.If(request.valid & request.ready & ~request.payload.write):
-            m.d.sync += [reading.eq(1), reader.eq(current)]
+            m.d.sync += [reading.eq(1), reader.eq(grant)]
         for number, port in enumerate(self.i):
             m.d.comb += [
-                port.response.valid.eq(self.o.response.valid & (reader == number)),
+                port.response.valid.eq(self.o.response.valid & reader[number]),
                 port.response.payload.eq(self.o.response.payload),
             ]
         return m

@@ -51,7 +51,9 @@ class PacketBuffer(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        m.submodules.storage = storage = memory.Memory(shape=self.shape, depth=self.depth, init=[])
+        m.submodules.storage = storage = memory.Memory(
+            shape=self.shape, depth=self.depth, init=[], attrs={"ram_style": "block"}
+        )
         write_port = storage.write_port()
         read_port = storage.read_port()
 

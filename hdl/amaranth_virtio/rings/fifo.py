@@ -57,12 +57,10 @@ class Fifo(wiring.Component):
             get.addr.eq(read[:bits]),
             some.eq(written != read),
         ]
-        with m.If(self.i.valid):
-            m.d.sync += written.eq(written + 1)
+        m.d.sync += written.eq(written + self.i.valid)
         if self.depth <= SMALL:
             m.d.comb += [self.o.payload.eq(get.data), self.o.valid.eq(some)]
-            with m.If(some & self.o.ready):
-                m.d.sync += read.eq(read + 1)
+            m.d.sync += read.eq(read + (some & self.o.ready))
             return m
         fetched = Signal()  # ``get.data`` is the next one
         on, fetch = Signal(), Signal()
@@ -72,9 +70,7 @@ class Fifo(wiring.Component):
             get.en.eq(fetch),
         ]
         with m.If(fetch):
-            m.d.sync += fetched.eq(some)
-            with m.If(some):
-                m.d.sync += read.eq(read + 1)
+            m.d.sync += [fetched.eq(some), read.eq(read + some)]
         with m.If(on):
             m.d.sync += [self.o.payload.eq(get.data), self.o.valid.eq(fetched)]
         return m

@@ -95,7 +95,7 @@ class Loader(wiring.Component):
         shape, bits = self.shape, self.shape.sequence_bits
 
         # The descriptor under way. ``link`` is ``next``, or the buffer id of a packed ring.
-        token, index = Signal(TOKEN), Signal(shape.index_bits)
+        token, index = Signal(TOKEN), Signal(INDEX)
         address, length, flags, link = Signal(64), Signal(32), Signal(3), Signal(16)
         starts, certain, more = Signal(), Signal(), Signal()
         next_starts, error, last = Signal(), Signal(), Signal()
@@ -109,12 +109,11 @@ class Loader(wiring.Component):
         following_token = Cat((token[:bits] + 1)[:bits], token[bits:])
         split: Any = Descriptor(raw.descriptor)
         packed: Any = PackedDescriptor(raw.descriptor)
-        raw_index = (context.index + raw.position)[: shape.index_bits]
         raw_starts = context.starts.bit_select(raw.position, 1)
         m.d.comb += [
             self.table_token.eq(context.token),
             self.probe_queue.eq(context.token[bits:]),
-            self.probe_index.eq(raw_index),
+            self.probe_index.eq(context.index + raw.position),
             take.eq(load & deserializer.o.valid),
             deserializer.o.ready.eq(load),
         ]
@@ -124,7 +123,7 @@ class Loader(wiring.Component):
                 length.eq(split.len),
                 flags.eq(split.flags),
                 link.eq(split.next),
-                index.eq(raw_index),
+                index.eq(context.index + raw.position),
                 starts.eq(raw_starts),
                 certain.eq(first | context.table | raw.error),
                 more.eq(raw.more),
@@ -168,10 +167,10 @@ class Loader(wiring.Component):
 
         # Step 2: what is known of its row comes from memory.
         held, holder, place = Signal(), Signal(bits), Signal(TablePlace)
-        ring_size = Signal(shape.index_bits + 1)
+        ring_size = Signal(INDEX.width + 1)
 
         # Step 3: it is stored.
-        following = Signal(shape.index_bits + 1)
+        following = Signal(INDEX.width + 1)
         sequential, on, bad, reused, failed = Signal(), Signal(), Signal(), Signal(), Signal()
         entry = self.store.payload
         m.d.comb += [

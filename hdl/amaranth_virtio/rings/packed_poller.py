@@ -19,6 +19,7 @@ from .room import wake_batch
 __all__ = ["PackedPoller"]
 
 BLOCK = 8  # descriptors of 128 bytes
+UNDER_WAY = 12  # blocks at most: 96 descriptors hide 250 cycles at less than 3 cycles per descriptor
 
 
 class Ahead(data.Struct):
@@ -42,7 +43,7 @@ class PackedPoller(wiring.Component):
     """Visit one queue after another and read what may be available.  [virtio 1.4 §2.8.10, §2.8.14, §2.8.21]
 
     Each read is of up to 8 descriptors: to the end of the ring or of the aligned block of 128 bytes. While
-    blocks come full, further ones are read ahead: up to 2, 4, then 8 are under way, as long as there are
+    blocks come full, further ones are read ahead: up to 2, 4, then 12 are under way, as long as there are
     tokens for a chain per descriptor. At the first descriptor that is not available, what was read ahead is
     dropped:
 
@@ -136,7 +137,7 @@ class PackedPoller(wiring.Component):
             here.eq(Mux(place.going, ahead.data.next, place.position)),
             full.eq(place.count == visit.count ^ (1 << bits)),
             under_way.eq(ahead.data.asked - place.answered),
-            window.eq(1 << place.streak),
+            window.eq(Mux(place.streak == 3, UNDER_WAY, 1 << place.streak)),
         ]
         tokens = Signal(bits + 1)
         m.d.comb += tokens.eq(visit.count - place.count + self.quota)

@@ -5,11 +5,12 @@ from typing import Any
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from ..chain import QUEUE, TOKEN
 from ..dma.layout import read_request_layout
 from .layout import Head, QueueContext, TableJob
-from .walk_layout import FollowUp, TableContext, WalkShape
+from .walk_layout import INDEX, FollowUp, TableContext
 
 __all__ = ["TableRequests"]
 
@@ -27,7 +28,11 @@ class TableRequests(wiring.Component):
 
     Parameters
     ----------
-    shape : :class:`WalkShape`
+    queues : :class:`int`
+    quota : :class:`int`
+        Chains in flight per queue.
+    indirect : :class:`bool`
+        There is a ``job``.
 
     Members
     -------
@@ -36,14 +41,16 @@ class TableRequests(wiring.Component):
     head : :py:`In(stream of Head)`
     follow : :py:`In(stream of FollowUp)`
     job : :py:`In(stream of TableJob)`
-        With ``shape.indirect``: indirect tables, with at least one entry.
+        Indirect tables, with at least one entry.
     queue : :py:`Out(QUEUE)`, context : :py:`In(QueueContext)`
         Context of the queue of the cycle before.
     request : :py:`Out(stream of read_request_layout(TableContext))`
     """
 
-    def __init__(self, *, shape: WalkShape):
-        self.shape = shape
+    def __init__(self, *, queues: int, quota: int, indirect: bool):
+        self.queues = queues
+        self.quota = quota
+        self.indirect = indirect
         members: dict[str, Any] = {
             "running": In(1),
             "head": In(stream.Signature(Head)),
@@ -52,28 +59,25 @@ class TableRequests(wiring.Component):
             "context": In(QueueContext),
             "request": Out(stream.Signature(read_request_layout(TableContext))),
         }
-        if shape.indirect:
+        if indirect:
             members["job"] = In(stream.Signature(TableJob))
         super().__init__(members)
 
     def elaborate(self, platform: Any) -> Module:
         """Build the FSM that looks up, gathers heads and makes addresses."""
         m = Module()
-        bits, index_bits = self.shape.sequence_bits, self.shape.index_bits
+        bits = exact_log2(self.quota)
         token = Signal(TOKEN)  # of the first descriptor
-        index, last = (
-            Signal(index_bits),
-            Signal(index_bits),
-        )  # first and last descriptor, that are read for certain
+        index, last = Signal(INDEX), Signal(INDEX)  # first and last descriptor, that are read for certain
         base = Signal(64 - DESCRIPTOR_BITS)  # of the table
         size = Signal(4)
         starts = Signal(8)
         expected = Signal(bits)  # sequence of the head that may be added
         head, on, table = Signal(), Signal(), Signal()  # what is read; ``on``: and what is behind it
-        left = Signal(index_bits + 1)  # entries of an indirect table
+        left = Signal(INDEX.width + 1)  # entries of an indirect table
         patience = Signal()
 
-        slot = Signal(max(index_bits, BLOCK_BITS) + 1)  # ``index`` counted from the base's block
+        slot = Signal(INDEX.width + 1)  # ``index`` counted from the base's block
         room = Signal(3)  # descriptors behind ``index`` in its block
         span = Signal(3)  # of those, what is read
         final = Signal()
@@ -113,14 +117,14 @@ class TableRequests(wiring.Component):
             m.d.sync += self.request.valid.eq(0)
 
         added = self.head.payload
-        added_slot = Signal(len(slot))
+        added_slot = Signal(INDEX.width + 1)
         fits = Signal()
         m.d.comb += [
-            added_slot.eq(added.head[:index_bits] + base[:BLOCK_BITS]),
+            added_slot.eq(added.head + base[:BLOCK_BITS]),
             fits.eq(
                 (added.token == Cat(expected, token[bits:]))
                 & (added_slot[BLOCK_BITS:] == slot[BLOCK_BITS:])
-                & (added.head[:index_bits] > last)
+                & (added.head[: INDEX.width] > last)
             ),
             self.queue.eq(self.head.payload.token[bits:]),
         ]
@@ -144,7 +148,7 @@ class TableRequests(wiring.Component):
                         starts.eq(1),
                         expected.eq(self.head.payload.token[:bits] + 1),
                     ]
-                if self.shape.indirect:
+                if self.indirect:
                     with m.If(self.running & self.job.valid):
                         m.d.comb += [self.follow.ready.eq(0), self.head.ready.eq(0)]
                         take(self.job, 0)

@@ -10,7 +10,7 @@ from virtio_spec.blk import SECTOR_BYTES
 
 __all__ = ["ImageFile"]
 
-_READ, _WRITE, _FLUSH = range(3)
+_READ, _WRITE, _FLUSH, _DISCARD = range(4)
 
 
 class ImageFile:
@@ -43,12 +43,16 @@ class ImageFile:
         self._file.close()
 
     def serve(self, operation: int, sector: int, count: int, address: int) -> bool:
-        """One request, its data at ``address``; False if it fails."""
+        """One request, its data at ``address``; False if it fails. A discard does nothing."""
         if operation == _FLUSH:
             return self._flush()
         if sector > self.sectors or count > self.sectors - sector:
             return False
         start, size = sector * SECTOR_BYTES, count * SECTOR_BYTES
+        if operation >= _DISCARD:
+            if operation > _DISCARD and not self._read_only:
+                self._content[start : start + size] = bytes(size)
+            return not self._read_only
         data = memoryview((ctypes.c_char * size).from_address(address)).cast("B")
         if operation == _READ:
             data[:] = memoryview(self._content)[start : start + size]

@@ -12,7 +12,8 @@
 namespace harness {
 
 #ifdef VN_BLK
-// Serves the storage port, one operation after the other.
+// Serves the storage port. Requests are taken at once, and carried out `latency` cycles after they are whole:
+// in their order if the disk is memory, otherwise in any.
 class Storage {
 public:
     Storage(Vtop &top, std::string *findings) : top_(top), findings_(findings) {}
@@ -22,115 +23,159 @@ public:
     uint8_t *memory = nullptr;
     uint32_t latency = 0;
     uint64_t sectors = 0, flushes = 0;
+    Random random{1};
 
     void clear() {
-        state_ = IDLE, offered_ = false;
+        reads_.clear(), writes_.clear(), others_.clear(), data_.clear();
+        reading_ = answering_ = beat_offered_ = answer_offered_ = false;
         top_.storage___05Frequest___05Fready = 0, top_.storage___05Fwrite_data___05Fready = 0;
         top_.storage___05Fread_data___05Fvalid = 0, top_.storage___05Fresponse___05Fvalid = 0;
     }
 
     void drive(uint64_t now, Pauses &pauses) {
-        bool go = !pauses.next();
         top_.storage___05Fcapacity = sectors;
-        top_.storage___05Frequest___05Fready = state_ == IDLE && go;
-        top_.storage___05Fwrite_data___05Fready = state_ == TAKE && go;
-        if (!offered_ && go && now >= due_) offer();
-        top_.storage___05Fread_data___05Fvalid = state_ == GIVE && offered_;
-        top_.storage___05Fresponse___05Fvalid = state_ == ANSWER && offered_;
+        bool takes = !pauses.next();
+        top_.storage___05Frequest___05Fready = takes;
+        top_.storage___05Fwrite_data___05Fready = (takes || !writes_.empty()) && !pauses.next();
+        if (!reading_ && pick(reads_, now, &read_)) start_read();
+        if (reading_ && !beat_offered_ && !pauses.next()) offer_beat();
+        if (!answering_ && pick(others_, now, &answer_)) answer_.error = answer_.error || failed(answer_), answering_ = true;
+        if (answering_ && !answer_offered_ && !pauses.next()) offer_answer();
+        top_.storage___05Fread_data___05Fvalid = beat_offered_;
+        top_.storage___05Fresponse___05Fvalid = answer_offered_;
     }
 
     // Whether something moves, or will without the device.
     bool sample(uint64_t now) {
-        switch (state_) {
-        case IDLE:
-            if (!top_.storage___05Frequest___05Fready || !top_.storage___05Frequest___05Fvalid) return false;
-            begin(now);
-            return true;
-        case TAKE:
-            if (!top_.storage___05Fwrite_data___05Fready || !top_.storage___05Fwrite_data___05Fvalid) return false;
-            take(now);
-            return true;
-        case GIVE:
-            if (!offered_ || !top_.storage___05Fread_data___05Fready) return !offered_;
-            offered_ = false, position_ += 4 * LANES;
-            if (position_ >= buffer_.size()) state_ = ANSWER;
-            return true;
-        case ANSWER:
-            if (!offered_ || !top_.storage___05Fresponse___05Fready) return !offered_;
-            offered_ = false, state_ = IDLE;
-            return true;
+        bool moved = false;
+        if (top_.storage___05Frequest___05Fready && top_.storage___05Frequest___05Fvalid) take_request(now), moved = true;
+        if (top_.storage___05Fwrite_data___05Fready && top_.storage___05Fwrite_data___05Fvalid) take_data(now), moved = true;
+        if (beat_offered_) {
+            if (top_.storage___05Fread_data___05Fready) next_beat(), moved = true;
+        } else if (reading_ || !reads_.empty()) {
+            moved = true;
         }
-        return false;
+        if (answer_offered_) {
+            if (top_.storage___05Fresponse___05Fready) answering_ = answer_offered_ = false, moved = true;
+        } else if (answering_ || !others_.empty()) {
+            moved = true;
+        }
+        return moved;
     }
 
 private:
-    enum State { IDLE, TAKE, GIVE, ANSWER };
-    enum Operation { READ, WRITE, FLUSH };
+    enum Operation { READ, WRITE, FLUSH, DISCARD, WRITE_ZEROES, WRITE_ZEROES_UNMAP };
 
-    // A beat or an answer, which then stays.
-    void offer() {
-        if (state_ == GIVE) {
-            memcpy(&top_.storage___05Fread_data___05Fpayload[0], &buffer_[position_], 4 * LANES);
-            top_.storage___05Fread_data___05Fpayload[LANES] = error_;
-        } else if (state_ == ANSWER) {
-            top_.storage___05Fresponse___05Fpayload = error_;
-        } else {
-            return;
-        }
-        offered_ = true;
-    }
+    struct Request {
+        uint32_t operation, count, tag;
+        uint64_t sector, due;
+        bool unmap, durable, error;
+        std::vector<uint8_t> data;
+    };
 
-    void begin(uint64_t now) {
+    void take_request(uint64_t now) {
         const auto &payload = top_.storage___05Frequest___05Fpayload;
-        operation_ = payload[0] & 3;
-        sector_ = payload[0] >> 2 | uint64_t(payload[1]) << 30 | uint64_t(payload[2] & 3) << 62;
-        count_ = payload[2] >> 2 | payload[3] << 30;
-        position_ = 0, error_ = false, due_ = now + 1 + latency, state_ = ANSWER;
-        buffer_.assign(operation_ == FLUSH ? 0 : size_t(count_) * 512, 0);
-        if (operation_ > FLUSH || (operation_ != FLUSH && !count_)) {
+        Request request;
+        request.operation = payload[0] & 7, request.unmap = payload[0] >> 3 & 1, request.durable = payload[0] >> 4 & 1;
+        request.count = (payload[0] >> 5 | payload[1] << 27) & 0xffffff;
+        request.sector = payload[0] >> 29 | uint64_t(payload[1]) << 3 | uint64_t(payload[2] & 0x1fff) << 35;
+        request.tag = payload[2] >> 13;
+        request.due = now + 1 + latency, request.error = false;
+        if (request.operation > WRITE_ZEROES || (request.operation != FLUSH && !request.count)) {
             *findings_ += "a storage operation that does not exist\n";
-            error_ = true;
-        } else if (operation_ == WRITE) {
-            state_ = TAKE;
-        } else {
-            error_ = failed();
-            if (operation_ == READ) state_ = GIVE;
-            else flushes++;
+            request.error = true, request.operation = FLUSH;
         }
+        if (request.operation == READ) reads_.push_back(std::move(request));
+        else if (request.operation == WRITE) writes_.push_back(std::move(request));
+        else others_.push_back(std::move(request));
     }
 
-    void take(uint64_t now) {
+    void take_data(uint64_t now) {
         const auto &payload = top_.storage___05Fwrite_data___05Fpayload;
         bool abort = payload[LANES] & 1, last = payload[LANES] & 2;
         if (!abort) {
-            if (position_ + 4 * LANES <= buffer_.size()) memcpy(&buffer_[position_], &payload[0], 4 * LANES);
-            position_ += 4 * LANES;
+            const auto *bytes = reinterpret_cast<const uint8_t *>(&payload[0]);
+            data_.insert(data_.end(), bytes, bytes + 4 * LANES);
         }
         if (!last) return;
-        bool whole = position_ == buffer_.size();
-        if (!abort && !whole) *findings_ += "a storage write that is not as long as it said\n";
-        error_ = abort || !whole || failed();
-        state_ = ANSWER, due_ = now + 1 + latency;
+        if (writes_.empty()) {
+            *findings_ += "data for a storage write that was not asked for\n";
+        } else {
+            Request request = std::move(writes_.front());
+            writes_.pop_front();
+            bool whole = data_.size() == size_t(request.count) * 512;
+            if (!abort && !whole) *findings_ += "a storage write that is not as long as it said\n";
+            request.error = abort || !whole, request.due = now + 1 + latency;
+            request.data.swap(data_);
+            others_.push_back(std::move(request));
+        }
+        data_.clear();
+    }
+
+    // Takes a request whose time has come.
+    bool pick(std::deque<Request> &waiting, uint64_t now, Request *picked) {
+        size_t due = 0;  // they are in the order of their times
+        while (due < waiting.size() && waiting[due].due <= now) due++;
+        if (!due) return false;
+        auto at = waiting.begin() + (serve ? random.below(uint32_t(due)) : 0);
+        *picked = std::move(*at);
+        waiting.erase(at);
+        return true;
+    }
+
+    void start_read() {
+        read_.data.assign(size_t(read_.count) * 512, 0);
+        read_.error = failed(read_);
+        position_ = 0, reading_ = true;
+    }
+
+    // A beat or an answer, which then stays.
+    void offer_beat() {
+        memcpy(&top_.storage___05Fread_data___05Fpayload[0], &read_.data[position_], 4 * LANES);
+        uint32_t last = position_ + 4 * LANES >= read_.data.size();
+        top_.storage___05Fread_data___05Fpayload[LANES] = read_.error | last << 1 | read_.tag << 2;
+        beat_offered_ = true;
+    }
+    void next_beat() {
+        beat_offered_ = false, position_ += 4 * LANES;
+        if (position_ >= read_.data.size()) reading_ = false;
+    }
+    void offer_answer() {
+        top_.storage___05Fresponse___05Fpayload = answer_.error | answer_.tag << 1;
+        answer_offered_ = true;
     }
 
     // Does the operation; whether it failed.
-    bool failed() {
-        if (serve) return serve(user, int(operation_), sector_, count_, buffer_.data()) != 0;
-        if (operation_ == FLUSH) return false;
-        if (!memory || sector_ > sectors || count_ > sectors - sector_) return true;
-        if (operation_ == READ) memcpy(buffer_.data(), memory + 512 * sector_, buffer_.size());
-        else memcpy(memory + 512 * sector_, buffer_.data(), buffer_.size());
+    bool failed(Request &request) {
+        bool is_write = request.operation == WRITE || request.operation == WRITE_ZEROES;
+        uint32_t operation = request.operation;
+        if (operation == WRITE_ZEROES && request.unmap) operation = WRITE_ZEROES_UNMAP;
+        if (operation == FLUSH) flushes++;
+        if (serve ? serve(user, int(operation), request.sector, request.count, request.data.data()) != 0
+                  : failed_in_memory(request))
+            return true;
+        if (!is_write || !request.durable) return false;
+        flushes++;
+        return serve && serve(user, FLUSH, 0, 0, nullptr) != 0;
+    }
+
+    bool failed_in_memory(Request &request) {
+        if (request.operation == FLUSH) return false;
+        if (!memory || request.sector > sectors || request.count > sectors - request.sector) return true;
+        uint8_t *place = memory + 512 * request.sector;
+        if (request.operation == READ) memcpy(request.data.data(), place, request.data.size());
+        if (request.operation == WRITE) memcpy(place, request.data.data(), request.data.size());
+        if (request.operation == WRITE_ZEROES) memset(place, 0, size_t(request.count) * 512);
         return false;
     }
 
     Vtop &top_;
     std::string *findings_;
-    State state_ = IDLE;
-    uint32_t operation_ = 0, count_ = 0;
-    uint64_t sector_ = 0, due_ = 0;
-    bool error_ = false, offered_ = false;
+    std::deque<Request> reads_, writes_, others_;  // writes wait for their data, and are among the others then
+    std::vector<uint8_t> data_;                    // of the first write
+    Request read_, answer_;
+    bool reading_ = false, answering_ = false, beat_offered_ = false, answer_offered_ = false;
     size_t position_ = 0;
-    std::vector<uint8_t> buffer_;
 };
 #endif
 

@@ -65,6 +65,9 @@ struct vn {
         settings = link;
         to_device.set(link), to_host.set(link), completer.set(link);
         pauses.set(link.stall, link.seed);
+#ifdef VN_BLK
+        storage.random = Random(link.seed + 2);
+#endif
 #ifdef VN_RNG
         entropy.random = Random(link.seed + 1);
 #endif

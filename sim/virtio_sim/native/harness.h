@@ -36,7 +36,8 @@ typedef struct {
     uint64_t seed;                 // of everything random
 } vn_link;
 
-// Serves a request of the storage port: 0 read, 1 write, 2 flush. Not 0 for an error.
+// Serves a request of the storage port: 0 read, 1 write, 2 flush, 3 discard, 4 write zeroes, 5 the same and
+// deallocate; what has to be durable is followed by a flush. Not 0 for an error.
 typedef int (*vn_storage_fn)(void *user, int operation, uint64_t sector, uint32_t count, uint8_t *data);
 // The next sample of the noise source.
 typedef uint8_t (*vn_entropy_fn)(void *user);

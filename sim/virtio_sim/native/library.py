@@ -386,9 +386,12 @@ class NativeEndpoint:
     # -- behind the device ---------------------------------------------------------------------------
 
     def storage(self, serve: Callable[[int, int, int, int], bool], sectors: int) -> None:
-        """``serve(operation, sector, count, address)``: 0 read, 1 write, 2 flush; False for an error.
+        """``serve(operation, sector, count, address)``; False for an error.
 
-        ``address`` is that of ``count * 512`` bytes, which are there only during the call.
+        Operations: 0 read, 1 write, 2 flush, 3 discard, 4 write zeroes, 5 write zeroes and deallocate. What
+        has to be durable is followed by a flush. Requests that are there together come in any order, by the
+        link's seed. ``address`` is that of ``count * 512`` bytes of data read or to be written, which are
+        there only during the call.
         """
 
         def call(*arguments: Any) -> int:
@@ -397,7 +400,7 @@ class NativeEndpoint:
         self._call("vn_set_storage", self._callback("storage", _SERVE, call, 1), None, sectors)
 
     def storage_memory(self, memory: Any, sectors: int, *, latency: int = 0) -> None:
-        """Serve the storage from a writable buffer, each operation after ``latency`` cycles."""
+        """Serve the storage from a writable buffer, in order, each request after ``latency`` cycles."""
         pinned = _Pinned(memory, 512 * sectors, writable=True)
         self._call("vn_set_storage_memory", pinned.address, sectors, latency)
         if self._disk is not None:

@@ -3,12 +3,15 @@
 The packed payloads follow the port descriptions of the gateware, least significant bits first.
 """
 
+import random
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import cocotb
 from cocotb.queue import Queue
-from cocotb.triggers import RisingEdge
+from cocotb.triggers import Event, RisingEdge
 from virtio_models.clock import Clock
 from virtio_models.disk import Disk, DiskError
 from virtio_models.entropy import EntropySource
@@ -19,7 +22,9 @@ from .streams import Sink, Source, Stream
 
 __all__ = ["ClockPort", "EntropyPort", "StoragePort", "VmmciPort"]
 
-_READ, _WRITE, _FLUSH = range(3)
+_READ, _WRITE, _FLUSH, _DISCARD, _WRITE_ZEROES = range(5)
+#: Cycles that a storage thinks about a request, at most.
+MOST_PAUSE = 40
 
 
 class EntropyPort:
@@ -46,8 +51,19 @@ class EntropyPort:
         self._source.put(self._entropy.next_byte(), self._next)
 
 
+@dataclass
+class _Request:
+    operation: int
+    unmap: int
+    durable: int
+    count: int
+    sector: int
+    tag: int
+    content: bytes | None = b""  # of a write; ``None`` if it was aborted
+
+
 class StoragePort:
-    """Serves the streams of ``storage`` from ``disk``, one operation after the other.
+    """Serves the streams of ``storage`` from ``disk``: what is there together, in any order.
 
     An operation that fails on the disk ends in an error; a read is then an error in every beat. A
     write that the device aborts stores nothing and ends in an error.
@@ -63,7 +79,7 @@ class StoragePort:
     disk
         The content.
     stall, seed
-        Pauses, as for :class:`~.streams.Source`.
+        Pauses, as for :class:`~.streams.Source`; ``seed`` is that of the order, too.
 
     Attributes
     ----------
@@ -74,8 +90,12 @@ class StoragePort:
     def __init__(self, dut: Any, *, clk: Any, width: int, disk: Disk, stall: float = 0.0, seed: int = 0):
         self.findings: list[str] = []
         self._disk, self._width = disk, width
-        self._requests: Queue[int] = Queue()
-        self._writes: Queue[tuple[bytes, bool]] = Queue()
+        self._rng = random.Random(f"order {seed}")
+        self._waiting: list[_Request] = []
+        self._writes: deque[_Request] = deque()  # whose data has not come
+        self._data: deque[bytes | None] = deque()
+        self._tags: set[int] = set()
+        self._there = Event()
         self._taken = bytearray()
         pauses: dict[str, Any] = {"clk": clk, "stall": stall, "seed": seed}
         checks: dict[str, Any] = {"on_error": self.findings.append}
@@ -85,6 +105,7 @@ class StoragePort:
         )
         self._read_data = Source(stream=Stream(dut, "storage__read_data"), **pauses)
         self._response = Source(stream=Stream(dut, "storage__response"), **pauses)
+        self._edge = RisingEdge(clk)
         self._capacity = dut.storage__capacity
         self._resized(disk.capacity)
         disk.listeners.append(self._resized)
@@ -94,7 +115,19 @@ class StoragePort:
         self._capacity.value = sectors
 
     def _request(self, payload: int) -> bool:
-        self._requests.put_nowait(payload)
+        fields = []
+        for bits in (3, 1, 1, 24, 48):
+            fields.append(payload & (1 << bits) - 1)
+            payload >>= bits
+        request = _Request(*fields, tag=payload)
+        if request.tag in self._tags:
+            self.findings.append(f"storage tag {request.tag} is in use already")
+        self._tags.add(request.tag)
+        if request.operation == _WRITE:
+            self._writes.append(request)
+            self._match()
+        else:
+            self._ready(request)
         return True
 
     def _write_beat(self, payload: int) -> bool:
@@ -103,41 +136,70 @@ class StoragePort:
             data = payload & (1 << self._width) - 1
             self._taken += data.to_bytes(self._width // 8, "little")
         if last:
-            self._writes.put_nowait((bytes(self._taken), bool(abort)))
+            self._data.append(None if abort else bytes(self._taken))
             self._taken.clear()
+            self._match()
         return True
+
+    def _match(self) -> None:
+        if not (self._writes and self._data):  # the pauses of the two streams let either come first
+            return
+        request = self._writes.popleft()
+        request.content = self._data.popleft()
+        if request.content is not None and len(request.content) != request.count * SECTOR_BYTES:
+            self.findings.append(f"a write of {request.count} sectors came with {len(request.content)} bytes")
+            request.content = None
+        self._ready(request)
+
+    def _ready(self, request: _Request) -> None:
+        self._waiting.append(request)
+        self._there.set()
 
     async def _serve(self) -> None:
         while True:
-            request = await self._requests.get()
-            operation, sector, count = request & 3, request >> 2 & (1 << 64) - 1, request >> 66
-            if operation == _READ:
-                self._read(sector, count)
-            elif operation == _WRITE:
-                content, aborted = await self._writes.get()
-                if not aborted and len(content) != count * SECTOR_BYTES:
-                    self.findings.append(f"a write of {count} sectors came with {len(content)} bytes")
-                self._response.put(int(aborted or not self._done(self._disk.write, sector, content)))
-            elif operation == _FLUSH:
-                self._response.put(int(not self._done(self._disk.flush)))
+            await self._there.wait()
+            for _ in range(self._rng.randrange(MOST_PAUSE)):  # in which others may come
+                await self._edge
+            request = self._waiting.pop(self._rng.randrange(len(self._waiting)))
+            if not self._waiting:
+                self._there.clear()
+            if request.operation == _READ:
+                self._read(request)
             else:
-                self.findings.append(f"storage operation {operation}")
+                error = int(request.content is None or not self._done(request))
+                self._response.put(error | request.tag << 1, lambda tag=request.tag: self._tags.discard(tag))
 
-    def _read(self, sector: int, count: int) -> None:
+    def _read(self, request: _Request) -> None:
         try:
-            content, error = self._disk.read(sector, count), 0
+            content, error = self._disk.read(request.sector, request.count), 0
         except DiskError:
-            content, error = bytes(count * SECTOR_BYTES), 1
+            content, error = bytes(request.count * SECTOR_BYTES), 1
         size = self._width // 8
         starts = range(0, len(content), size)
         for start in starts:
-            beat = int.from_bytes(content[start : start + size], "little") | error << self._width
             last = start == starts[-1]
-            self._read_data.put(beat, (lambda: self._response.put(error)) if last else None)
+            beat = int.from_bytes(content[start : start + size], "little")
+            flags = error | last << 1 | request.tag << 2
+            self._read_data.put(
+                beat | flags << self._width, (lambda: self._tags.discard(request.tag)) if last else None
+            )
 
-    def _done(self, operation: Any, *arguments: Any) -> bool:
+    def _done(self, request: _Request) -> bool:
+        disk, place = self._disk, (request.sector, request.count)
         try:
-            operation(*arguments)
+            if request.operation == _WRITE:
+                disk.write(request.sector, request.content or b"")
+            elif request.operation == _FLUSH:
+                disk.flush()
+            elif request.operation == _DISCARD:
+                disk.discard(*place)
+            elif request.operation == _WRITE_ZEROES:
+                disk.write_zeroes(*place, unmap=bool(request.unmap))
+            else:
+                self.findings.append(f"storage operation {request.operation}")
+                return False
+            if request.durable and request.operation in (_WRITE, _WRITE_ZEROES):
+                disk.flush()
         except DiskError:
             return False
         return True

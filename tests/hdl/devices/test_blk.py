@@ -13,11 +13,12 @@ from helpers.chains import ChainHost, Job
 from helpers.simulation import STALLS, simulate
 from helpers.storage import PythonStorage
 
-IN, OUT, FLUSH, FLUSH_OUT, GET_ID = 0, 1, 4, 5, 8
+IN, OUT, FLUSH, FLUSH_OUT, GET_ID, DISCARD, ZEROES = 0, 1, 4, 5, 8, 11, 13
 OK, IOERR, UNSUPP = b"\0", b"\1", b"\2"
-FLUSH_ACCEPTED = 1 << 9
+FLUSH_ACCEPTED, WCE_ACCEPTED, VERSION_1 = 1 << 9, 1 << 11, 1 << 32
 SERIAL = b"disk-of-the-tests"
-SECTORS = 8
+SECTORS = 12
+MAX_CLEAR, MAX_SEGMENTS = 5, 4
 
 
 def request(kind: int, sector: int, data: bytes = b"", room: int = 0) -> Job:
@@ -25,12 +26,31 @@ def request(kind: int, sector: int, data: bytes = b"", room: int = 0) -> Job:
     return Job(struct.pack("<IIQ", kind, 0xDEADBEEF, sector) + data, room + 1)
 
 
+def segment(sector: int, count: int, flags: int = 0) -> bytes:
+    """Part of the data of DISCARD and WRITE_ZEROES."""
+    return struct.pack("<QLL", sector, count, flags)
+
+
+def clear(content: bytearray, kind: int, data: bytes) -> bytes:
+    """Status of a DISCARD or WRITE_ZEROES; the storage of the tests fills what is discarded with 0xdd."""
+    if len(data) % 16 or len(data) > 16 * MAX_SEGMENTS:
+        return IOERR
+    for sector, count, flags in struct.iter_unpack("<QLL", data):
+        if flags > 1 or (flags and kind == DISCARD):
+            return UNSUPP
+        if count > MAX_CLEAR or 512 * (sector + count) > len(content):
+            return IOERR
+        fill = b"\xdd" if kind == DISCARD else b"\0"
+        content[512 * sector : 512 * (sector + count)] = fill * 512 * count
+    return OK
+
+
 def reference(content: bytearray, job: Job, read_only: bool = False, legacy: bool = False) -> bytes:
     """What the device has to write for ``job``; stores what it has to store."""
-    if job.writable == 0 or job.fails_at is not None:
+    if job.writable == 0:
         return b""
     room = job.writable - 1
-    if len(job.readable) < 16:
+    if len(job.readable) < 16 or job.fails_at is not None:
         return bytes(room) + IOERR
     kind, _, sector = struct.unpack("<IIQ", job.readable[:16])
     data = job.readable[16:]
@@ -48,6 +68,8 @@ def reference(content: bytearray, job: Job, read_only: bool = False, legacy: boo
         return bytes(room) + OK
     if kind == GET_ID:
         return SERIAL.ljust(20, b"\0").ljust(room, b"\0")[:room] + OK
+    if kind in (DISCARD, ZEROES) and not read_only:
+        return bytes(room) + clear(content, kind, data)
     return bytes(room) + UNSUPP
 
 
@@ -62,8 +84,9 @@ class Bench:
         legacy: bool = False,
         **options: Any,
     ):
-        storage = {name: options.pop(name) for name in ("fails",) if name in options}
-        self.device: Any = BlkDevice(width=width, serial=SERIAL, **options)
+        storage = {name: options.pop(name) for name in ("fails", "shuffle") if name in options}
+        limits = {"max_clear_sectors": MAX_CLEAR, "max_clear_seg": MAX_SEGMENTS}
+        self.device: Any = BlkDevice(width=width, serial=SERIAL, **limits, **options)
         self.host = ChainHost(self.device, stall=stall)
         self.storage = PythonStorage(self.device, sectors=SECTORS, stall=stall, **storage)
         self.features = features
@@ -78,7 +101,7 @@ class Bench:
             await ctx.tick().repeat(2)
             await bench(ctx)
 
-        simulate(self.device, main, background=[self.storage.run, *self.host.benches], deadline=deadline)
+        simulate(self.device, main, background=[*self.storage.benches, *self.host.benches], deadline=deadline)
 
     async def do(self, ctx: Any, job: Job) -> bytes:
         self.host.put(job)
@@ -87,38 +110,55 @@ class Bench:
 
 
 def mixed_jobs(rng: random.Random) -> list[Job]:
-    """Every kind of request, good and bad, in any order."""
+    """Every kind of request, good and bad, in any order: no two concern the same sector if one changes it."""
+    end = SECTORS
     jobs = [
-        request(IN, 0, room=512),
-        request(IN, SECTORS - 2, room=1024),
+        request(IN, 6, room=512),
+        request(IN, end - 2, room=1024),
         request(IN, 3, room=0),
-        request(IN, SECTORS, room=0),
-        request(IN, 1, data=b"not asked for" * 5, room=512),
-        request(OUT, 2, rng.randbytes(512)),
-        request(OUT, 4, rng.randbytes(1024), room=3),
+        request(IN, end, room=0),
+        request(IN, 7, data=b"not asked for" * 5, room=512),
+        request(IN, 6, room=3 * 512),
+        request(OUT, 0, rng.randbytes(512)),
+        request(OUT, 1, rng.randbytes(1024), room=3),
         request(OUT, 5),
-        request(IN, 2, room=3 * 512),
         request(FLUSH, 0),
         request(FLUSH, 0, data=b"x" * 30, room=40),
         request(GET_ID, 0, room=20),
         request(GET_ID, 0, room=9),
         request(GET_ID, 0, room=100),
         request(GET_ID, 0),
+        request(DISCARD, 0, segment(3, 1)),
+        request(ZEROES, 99, segment(4, 1) + segment(end, 0) + segment(5, 1, 1), room=3),
+        request(DISCARD, 0),
         # IOERR
-        request(IN, SECTORS, room=512),
-        request(IN, SECTORS + 1, room=0),
-        request(IN, SECTORS - 1, room=1024),
+        request(IN, end, room=512),
+        request(IN, end + 1, room=0),
+        request(IN, end - 1, room=1024),
         request(IN, 2**64 - 1, room=512),
+        request(IN, 2**48, room=512),
         request(IN, 0, room=511),
         request(IN, 0, room=513),
-        request(OUT, SECTORS - 1, rng.randbytes(1024)),
+        request(OUT, end - 1, rng.randbytes(1024)),
         request(OUT, 2**63, rng.randbytes(512)),
         request(OUT, 0, rng.randbytes(511)),
         request(OUT, 0, rng.randbytes(513)),
         *(Job(rng.randbytes(length), 1 + length) for length in (0, 1, 7, 8, 9, 15)),
-        # UNSUPP: legacy SCSI and FLUSH_OUT, lifetime, discard, zeroes, zones, and a barrier bit
-        *(request(kind, 0, room=6) for kind in (2, 3, 5, 10, 11, 13, 14, 15, 16, 0x8000_0000, 0x100)),
-        request(13, 0, data=rng.randbytes(16)),
+        *(
+            request(kind, 0, rng.randbytes(length))
+            for kind in (DISCARD, ZEROES)
+            for length in (1, 15, 17, 80)
+        ),
+        *(request(kind, 0, segment(end - 1, 2)) for kind in (DISCARD, ZEROES)),
+        request(ZEROES, 0, segment(2**64 - 1, 1) + segment(0, 1)),
+        request(ZEROES, 0, segment(0, MAX_CLEAR + 1)),
+        request(DISCARD, 0, segment(0, 2**31)),
+        # UNSUPP: legacy SCSI and FLUSH_OUT, lifetime, secure erase, zones, and a barrier bit
+        *(request(kind, 0, room=6) for kind in (2, 3, 5, 10, 14, 15, 16, 0x8000_0000, 0x100)),
+        request(3, 0, data=rng.randbytes(16)),
+        request(DISCARD, 0, segment(0, 1, 1)),
+        request(ZEROES, 0, segment(0, 1, 2) + segment(0, 1)),
+        request(ZEROES, 0, segment(0, 1, 1 << 31)),
         # no room for a status
         Job(request(OUT, 0, rng.randbytes(512)).readable, 0),
         Job(request(IN, 0).readable, 0),
@@ -133,14 +173,14 @@ def mixed_jobs(rng: random.Random) -> list[Job]:
 def test_requests_of_every_kind_do_what_the_standard_says(width, stall):
     """Trap 13: SPLIT-DEV-01, the chain is bytes and its last writable byte is the status.
 
-    BLK-DEV-P01, BLK-DEV-P02, BLK-DEV-P03.
+    BLK-DEV-P01, BLK-DEV-P02, BLK-DEV-P03, BLK-DEV-23, BLK-DEV-24, BLK-DEV-27.
     """
     bench = Bench(width, stall=stall)
     rng = random.Random(f"{width} {stall}")
 
     async def main(ctx):
         content = bytearray(bench.storage.data)
-        jobs = mixed_jobs(rng)[: None if stall < 0.9 else 10]
+        jobs = mixed_jobs(rng)[: None if stall < 0.9 else 14]
         for job in jobs:
             bench.host.put(job)
         for job in jobs:
@@ -213,6 +253,8 @@ def test_a_read_only_device_refuses_writes_and_stores_nothing(width):
             request(IN, 0, room=512),
             request(FLUSH, 0),
             request(GET_ID, 0, room=20),
+            request(DISCARD, 0, segment(0, 1)),
+            request(ZEROES, 0, segment(0, 1), room=4),
         ):
             assert await bench.do(ctx, job) == reference(content, job, read_only=True)
         assert [entry[0] for entry in bench.storage.log] == ["READ", "FLUSH"]
@@ -243,7 +285,9 @@ def test_without_the_flush_feature_a_write_is_stable_when_it_completes():
         assert await bench.do(ctx, request(OUT, 3, new)) == OK
         assert bench.storage.durable[3 * 512 : 5 * 512] == new
         assert await bench.do(ctx, request(IN, 3, room=512)) == new[:512] + OK
-        assert bench.storage.log == [("WRITE", 3, 2), ("FLUSH", 0, 0), ("READ", 3, 1)]
+        assert await bench.do(ctx, request(ZEROES, 0, segment(1, 1))) == OK
+        assert bench.storage.durable[512:1024] == bytes(512)
+        assert bench.storage.log == [("WRITE", 3, 2), ("READ", 3, 1), ("WRITE_ZEROES", 1, 1)]
 
     bench.run(main)
 
@@ -301,48 +345,48 @@ def test_an_error_in_a_beat_of_read_data_is_an_ioerr():
     bench = Bench(128)
 
     async def main(ctx):
-        bench.host.put(job := request(IN, 0, room=512))
         ports = bench.device.storage
+        ctx.set(ports.capacity, SECTORS)
+        ctx.set(ports.request.ready, 1)
+        bench.host.put(job := request(IN, 0, room=512))
+        *_, asked = await ctx.tick().sample(ports.request.p).until(ports.request.valid)
         for number in range(32):
             ctx.set(ports.read_data.valid, 1)
-            ctx.set(ports.read_data.p, {"data": 0, "error": number == 7})
+            ctx.set(
+                ports.read_data.p,
+                {"data": 0, "error": number == 7, "last": number == 31, "tag": asked.tag},
+            )
             await ctx.tick().until(ports.read_data.ready)
         ctx.set(ports.read_data.valid, 0)
-        ctx.set(ports.response.valid, 1)
-        await ctx.tick().until(ports.response.ready)
-        ctx.set(ports.response.valid, 0)
         await bench.host.until(ctx, job)
         assert job.written[-1:] == IOERR
 
-    async def ready(ctx):
-        ctx.set(bench.device.storage.capacity, SECTORS)
-        ctx.set(bench.device.storage.request.ready, 1)
-        await main(ctx)
-
-    simulate(bench.device, ready, background=bench.host.benches)
+    simulate(bench.device, main, background=bench.host.benches)
 
 
 @pytest.mark.parametrize("width, stall", [(64, 0.0), (64, 0.5), (128, 0.5), (256, 0.5)])
 @pytest.mark.parametrize("fails_at", [0, 16, 32, 528])
-def test_a_chain_that_breaks_off_is_given_up_and_the_next_one_served(width, stall, fails_at):
-    """A write under way is aborted; nothing of it is stored."""
+def test_a_chain_that_breaks_off_is_an_ioerr_and_the_next_one_is_served(width, stall, fails_at):
+    """A write under way is aborted, and nothing of it is stored; nor of the segment that breaks off."""
     bench = Bench(width, stall=stall)
 
     async def main(ctx):
         before = bytes(bench.storage.data)
         data = random.Random(4).randbytes(1024)
-        for kind in (OUT, IN):
-            broken = request(kind, 1, data, room=512 if kind == IN else 0)
-            broken.fails_at = fails_at
-            assert await bench.do(ctx, broken) == b""
+        for kind in (OUT, IN, ZEROES):
+            content = segment(4, 1) + segment(5, 1) if kind == ZEROES else data
+            broken = request(kind, 1, content, room=512 if kind == IN else 2)
+            broken.fails_at = min(fails_at, 33) if kind == ZEROES else fails_at
+            assert await bench.do(ctx, broken) == bytes(broken.writable - 1) + IOERR
         good = request(IN, 0, room=1024)
         assert await bench.do(ctx, good) == before[:1024] + OK
-        assert bytes(bench.storage.data) == before
+        assert bytes(bench.storage.data)[: 4 * 512] == before[: 4 * 512]
+        assert bytes(bench.storage.data)[5 * 512 :] == before[5 * 512 :]
 
     bench.run(main)
 
 
-@pytest.mark.parametrize("kind", [IN, OUT, FLUSH, GET_ID])
+@pytest.mark.parametrize("kind", [IN, OUT, FLUSH, GET_ID, ZEROES])
 @pytest.mark.parametrize("stall", [0.0, 0.7])
 def test_a_reset_at_any_time_brings_the_storage_to_rest(kind, stall):
     """Trap 6: RESET-DEV-02: a started operation is run to its end, then the device is idle."""
@@ -352,7 +396,7 @@ def test_a_reset_at_any_time_brings_the_storage_to_rest(kind, stall):
 
         async def main(ctx, bench=bench, after=after):
             before = bytes(bench.storage.data)
-            data = bytes(1024) if kind == OUT else b""
+            data = {OUT: bytes(1024), ZEROES: segment(2, 1) + segment(3, 1)}.get(kind, b"")
             bench.host.put(request(kind, 2, data, room=1024 if kind == IN else 20))
             await ctx.tick().repeat(after)
             ctx.set(bench.device.chains.reset, 1)
@@ -369,7 +413,10 @@ def test_a_reset_at_any_time_brings_the_storage_to_rest(kind, stall):
             await ctx.tick().repeat(20)
             assert bench.storage.log == log
             stored = bytes(bench.storage.data)
-            assert stored in (before, before[:1024] + data + before[2048:])
+            for at in range(0, len(before), 512):
+                possible = [before[at : at + 512]]
+                possible += [bytes(512)] if kind in (OUT, ZEROES) and at in (1024, 1536) else []
+                assert stored[at : at + 512] in possible
             assert await bench.do(ctx, request(IN, 0, room=512)) == before[:512] + OK
 
         bench.run(main)
@@ -406,23 +453,37 @@ def test_the_configuration_has_every_field_where_the_standard_has_it():
         alignment_offset=1,
         min_io_size=8,
         opt_io_size=0x100,
+        max_clear_sectors=0x334455,
+        max_clear_seg=7,
     )
 
     async def main(ctx):
-        ctx.set(device.storage.capacity, 0x1122334455667788)
+        ctx.set(device.storage.capacity, 0x334455667788)
         await ctx.tick().repeat(2)
         raw = ctx.get(device.config.as_value()).to_bytes(96, "little")
         expected = bytes.fromhex(
-            "8877665544332211 45230100 1e000000 00000000 00100000 03 01 0800 00010000 00 00 0000"
-        ).ljust(96, b"\0")
-        assert raw == expected
+            "8877665544330000 45230100 1e000000 00000000 00100000 03 01 0800 00010000 01 00 0000"
+            "55443300 07000000 08000000 55443300 07000000 01 000000"
+        )
+        assert raw == expected.ljust(96, b"\0")
 
     simulate(device, main)
     table = device.table
-    # SIZE_MAX, SEG_MAX, BLK_SIZE, FLUSH, TOPOLOGY; with RO at bit 5 for a read-only device
-    assert table.features == 0b110_0100_0110
-    assert BlkDevice(width=64, read_only=True).table.features == 0b110_0110_0110
+    # SIZE_MAX, SEG_MAX, BLK_SIZE, FLUSH, TOPOLOGY, CONFIG_WCE, DISCARD, WRITE_ZEROES
+    assert table.features == 0b110_1110_0100_0110
+    assert (table.writable, device.may_unmap) == (("writeback",), True)
     assert (table.device_type, table.queues, table.class_code) == (2, 1, 0x010000)
+
+
+def test_a_read_only_device_offers_ro_and_neither_discard_nor_write_zeroes():
+    device: Any = BlkDevice(width=64, read_only=True)
+
+    async def main(ctx):
+        raw = ctx.get(device.config.as_value()).to_bytes(96, "little")
+        assert raw[36:] == bytes(60)
+
+    simulate(device, main)
+    assert device.table.features == 0b1110_0110_0110
 
 
 @pytest.mark.parametrize("queues", [2, 3, 256])
@@ -432,11 +493,11 @@ def test_several_queues_are_offered_and_counted(queues):
 
     async def main(ctx):
         raw = ctx.get(device.config.as_value()).to_bytes(96, "little")
-        assert raw[32:36] == bytes(2) + queues.to_bytes(2, "little")
+        assert raw[34:36] == queues.to_bytes(2, "little")
 
     simulate(device, main)
     assert device.table.queues == queues
-    assert device.table.features == 0b1_0110_0100_0110
+    assert device.table.features == 0b111_1110_0100_0110
 
 
 @pytest.mark.parametrize("stall", STALLS)
@@ -467,6 +528,11 @@ def test_chains_of_all_queues_are_served_alike(stall):
         ({"size_max": 2**32}, "size_max must be 1 to 4294967295, not 4294967296"),
         ({"queues": 0}, "queues must be 1 to 256, not 0"),
         ({"queues": 257}, "queues must be 1 to 256, not 257"),
+        ({"requests": 1}, "requests must be a power of two from 2 to 64, not 1"),
+        ({"requests": 12}, "requests must be a power of two from 2 to 64, not 12"),
+        ({"requests": 128}, "requests must be a power of two from 2 to 64, not 128"),
+        ({"max_clear_sectors": 0}, "max_clear_sectors must be 1 to 16777215, not 0"),
+        ({"max_clear_seg": 257}, "max_clear_seg must be 1 to 256, not 257"),
         ({"serial": b"x" * 21}, "serial must be at most 20 ASCII characters, not b'xxxxxxxxxxxxxxxxxxxxx'"),
         ({"serial": b"\xe9"}, "serial must be at most 20 ASCII characters, not b'\\xe9'"),
     ],
@@ -494,22 +560,30 @@ def test_a_ram_disk_serves_a_block_device(width, stall):
 
     async def main(ctx):
         content = bytearray(image.ljust(512 * SECTORS, b"\0"))
-        jobs = [request(IN, 0, room=512 * SECTORS)]
-        for _ in range(8):
-            sector = rng.randrange(SECTORS)
-            count = rng.randint(1, SECTORS - sector)
-            if rng.random() < 0.5:
-                jobs.append(request(OUT, sector, rng.randbytes(512 * count)))
-                jobs.append(request(FLUSH, 0))
-            else:
-                jobs.append(request(IN, sector, room=512 * count))
-        jobs.append(request(IN, 0, room=512 * SECTORS))
         await ctx.tick().repeat(2)
-        for job in jobs:
-            host.put(job)
-        for job in jobs:
-            await host.until(ctx, job)
-            assert bytes(job.written) == reference(content, job)
+        for _ in range(4):
+            jobs, sectors = [request(FLUSH, 0)], list(range(SECTORS))
+            while sectors:
+                count = rng.randint(1, min(3, len(sectors)))
+                sector, sectors = sectors[0], sectors[count:]
+                make = rng.choice(
+                    [
+                        lambda at, n: request(OUT, at, rng.randbytes(512 * n)),
+                        lambda at, n: request(IN, at, room=512 * n),
+                        lambda at, n: request(ZEROES, 0, segment(at, n)),
+                    ]
+                )
+                jobs.append(make(sector, count))
+            rng.shuffle(jobs)
+            for job in jobs:
+                host.put(job)
+            for job in jobs:
+                await host.until(ctx, job)
+                assert bytes(job.written) == reference(content, job)
+        host.put(request(DISCARD, 0, segment(0, 3)))
+        host.put(last := request(IN, 0, room=512 * SECTORS))
+        await host.until(ctx, last)
+        assert bytes(last.written) == content + OK
 
     simulate(module, main, background=host.benches, deadline=60_000)
 
@@ -530,9 +604,11 @@ def test_an_aborted_write_leaves_whole_sectors_on_a_ram_disk(fails_at, stored):
         broken.fails_at = fails_at
         host.put(broken)
         host.put(after := request(OUT, 4, b"\xee" * 512))
+        await host.until(ctx, broken)
+        await host.until(ctx, after)
         host.put(whole := request(IN, 0, room=512 * SECTORS))
         await host.until(ctx, whole)
-        assert broken.written == b"" and after.written == OK
+        assert broken.written == IOERR and after.written == OK
         expected = bytearray(512 * SECTORS)
         expected[512 : 512 * (1 + stored)] = b"\xff" * 512 * stored
         expected[4 * 512 : 5 * 512] = b"\xee" * 512

@@ -505,5 +505,5 @@ def test_a_completion_starts_only_when_all_its_payload_is_there():
 def test_bad_arguments_are_refused():
     with pytest.raises(ValueError, match=r"^width must be one of 64, 128, 256, 512, not 16$"):
         NonPosted(width=16, bars=BARS)
-    with pytest.raises(ValueError, match=r"^depth must be at least 2, not 1$"):
+    with pytest.raises(ValueError, match=r"^depth must be a power of two from 2 to 1024, not 1$"):
         NonPosted(width=64, bars=BARS, depth=1)

@@ -99,7 +99,10 @@ class NativeDevice(Protocol):
         ...
 
     def storage(self, serve: Callable[[int, int, int, int], bool], sectors: int) -> None:
-        """``serve(operation, sector, count, address)``: 0 read, 1 write, 2 flush; False for an error."""
+        """``serve(operation, sector, count, address)``; False for an error.
+
+        Operations: 0 read, 1 write, 2 flush, 3 discard, 4 write zeroes, 5 write zeroes and deallocate.
+        """
         ...
 
     def entropy(self, source: Callable[[], int]) -> None:

@@ -13,7 +13,7 @@ from .native_device import NativeDevice
 
 __all__ = ["NativeVmmci", "serve_disk", "show_clock"]
 
-_READ, _WRITE = range(2)
+_READ, _WRITE, _FLUSH, _DISCARD, _, _WRITE_ZEROES_UNMAP = range(6)
 
 
 def serve_disk(device: NativeDevice, disk: Disk) -> None:
@@ -26,8 +26,12 @@ def serve_disk(device: NativeDevice, disk: Disk) -> None:
                 ctypes.memmove(address, disk.read(sector, count), size)
             elif operation == _WRITE:
                 disk.write(sector, ctypes.string_at(address, size))
-            else:
+            elif operation == _FLUSH:
                 disk.flush()
+            elif operation == _DISCARD:
+                disk.discard(sector, count)
+            else:
+                disk.write_zeroes(sector, count, unmap=operation == _WRITE_ZEROES_UNMAP)
         except DiskError:
             return False
         return True

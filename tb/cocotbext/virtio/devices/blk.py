@@ -4,12 +4,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from virtio_spec import wire
-from virtio_spec.blk import ID_BYTES, SECTOR_BYTES, BlkConfig, BlkReqHeader, BlkReqType, BlkStatus
+from virtio_spec.blk import (
+    ID_BYTES,
+    SECTOR_BYTES,
+    BlkConfig,
+    BlkReqHeader,
+    BlkReqType,
+    BlkSegment,
+    BlkSegmentFlag,
+    BlkStatus,
+)
 
 from ..driver import Request, VirtioDevice
 from ..function import DriverError
 
-__all__ = ["BlkError", "BlkRequest", "VirtioBlk", "cut"]
+__all__ = ["BlkError", "BlkRequest", "VirtioBlk", "cut", "segments"]
 
 
 class BlkError(Exception):
@@ -57,6 +66,13 @@ def cut(total: int, points: Sequence[int]) -> list[int]:
     """Lengths of the pieces of ``total`` bytes cut at ``points``; points outside of it do not cut."""
     edges = [0, *sorted({point for point in points if 0 < point < total}), total]
     return [end - start for start, end in zip(edges, edges[1:], strict=False) if end > start]
+
+
+def segments(*parts: tuple[int, int], flags: int = 0) -> bytes:
+    """Data of DISCARD and WRITE_ZEROES: the parts are sectors and how many, ``flags`` are those of all."""
+    return b"".join(
+        wire.pack(BlkSegment, sector=sector, num_sectors=count, flags=flags) for sector, count in parts
+    )
 
 
 class VirtioBlk:
@@ -137,3 +153,20 @@ class VirtioBlk:
         """The serial number, without its padding; :class:`BlkError`."""
         request = await self.request(BlkReqType.GET_ID, room=ID_BYTES, queue=queue)
         return request.result().rstrip(b"\0")
+
+    async def discard(self, *parts: tuple[int, int], queue: int = 0) -> None:
+        """Give up the content of parts, sectors and how many; :class:`BlkError`."""
+        (await self.request(BlkReqType.DISCARD, 0, segments(*parts), queue=queue)).result()
+
+    async def write_zeroes(self, *parts: tuple[int, int], unmap: bool = False, queue: int = 0) -> None:
+        """Write zeros into parts, sectors and how many, which may be unmapped for it; :class:`BlkError`."""
+        data = segments(*parts, flags=BlkSegmentFlag.UNMAP if unmap else 0)
+        (await self.request(BlkReqType.WRITE_ZEROES, 0, data, queue=queue)).result()
+
+    async def writeback(self) -> int:
+        """The cache mode: 1 for write-back, 0 for write-through."""
+        return (await self.device.transport.config(BlkConfig, "writeback")).writeback
+
+    async def set_writeback(self, mode: int) -> None:
+        """Choose the cache mode; the driver has accepted CONFIG_WCE."""
+        await self.device.transport.set_config(BlkConfig, "writeback", mode)

@@ -1,17 +1,27 @@
 """The block device: every request against what is behind it."""
 
 from virtio_spec import wire
-from virtio_spec.blk import SECTOR_BYTES, BlkConfig, BlkFeature, BlkReqHeader, BlkReqType, BlkStatus
+from virtio_spec.blk import (
+    SECTOR_BYTES,
+    BlkConfig,
+    BlkFeature,
+    BlkReqHeader,
+    BlkReqType,
+    BlkSegmentFlag,
+    BlkStatus,
+)
 from virtio_spec.virtio import Feature, feature_mask
 
-from ..devices.blk import BlkRequest, VirtioBlk
+from ..devices.blk import BlkRequest, VirtioBlk, segments
 from .helpers import QUIET_NS, exercise, modern, quiet, same
-from .registry import MODERN, Bench, case
+from .registry import LEGACY, MODERN, Bench, case
 
 __all__: list[str] = []
 
 IN, OUT, FLUSH, GET_ID = BlkReqType.IN, BlkReqType.OUT, BlkReqType.FLUSH, BlkReqType.GET_ID
+DISCARD, WRITE_ZEROES = BlkReqType.DISCARD, BlkReqType.WRITE_ZEROES
 BLK = ("blk",)
+UNMAP = BlkSegmentFlag.UNMAP
 
 
 async def start(bench: Bench, **options: int) -> VirtioBlk:
@@ -135,7 +145,7 @@ async def the_serial_number_is_text(bench: Bench) -> None:
 async def other_requests_are_unsupported(bench: Bench) -> None:
     blk = await start(bench)
     operations = bench.disk.counts.total()
-    unknown = [2, BlkReqType.DISCARD, BlkReqType.WRITE_ZEROES, 15, 26, 0xFFFF_FFFF, 0x8000_0000]
+    unknown = [2, BlkReqType.SECURE_ERASE, 15, 26, 0xFFFF_FFFF, 0x8000_0000, 0x8000_0000 | DISCARD]
     unknown += [BlkReqType.FLUSH_OUT] if bench.transport == "modern" else []
     for kind in unknown:
         failed(await blk.request(kind, data=bytes(16), room=24), BlkStatus.UNSUPP, f"type {kind:#x}")
@@ -341,6 +351,281 @@ async def a_reset_in_the_middle_of_a_transfer_leaves_it_usable(bench: Bench) -> 
     await bench.host.sleep(QUIET_NS)
     same(bench.host.memory.violations, [], "accesses after the reset")
     await exercise(bench, await bench.start())
+
+
+@case(devices=BLK, proves=("BLK-DEV-02", "BLK-DEV-04", "BLK-DEV-28"))
+async def the_configuration_has_limits_for_discard_and_write_zeroes(bench: Bench) -> None:
+    device = await bench.start()
+    for feature in (BlkFeature.DISCARD, BlkFeature.WRITE_ZEROES, BlkFeature.CONFIG_WCE, BlkFeature.FLUSH):
+        same(device.accepted >> feature & 1, 1, f"VIRTIO_BLK_F_{feature.name}")
+    limits = ("max_discard_sectors", "max_discard_seg", "discard_sector_alignment")
+    limits += ("max_write_zeroes_sectors", "max_write_zeroes_seg")
+    for name in limits:
+        if not getattr(await device.transport.config(BlkConfig, name), name):
+            raise AssertionError(f"{name} is 0")
+    may_unmap = (await device.transport.config(BlkConfig, "write_zeroes_may_unmap")).write_zeroes_may_unmap
+    same(may_unmap in (0, 1), True, f"whether write_zeroes_may_unmap, {may_unmap}, is 0 or 1")
+
+
+@case(devices=BLK, proves=("BLK-DEV-25", "BLK-DEV-P02"))
+async def a_discard_touches_its_sectors_only(bench: Bench) -> None:
+    blk = await start(bench)
+    sector, discards = bench.rng.randrange(1, bench.disk.capacity - 3), bench.disk.counts["discard"]
+    fill(bench, sector - 1, 4)
+    around = content(bench, sector - 1), content(bench, sector + 2)
+    await blk.discard((sector, 2))
+    same(bench.disk.counts["discard"], discards + 1, "discards that reached the disk")
+    same((content(bench, sector - 1), content(bench, sector + 2)), around, "the neighbours")
+    await exercise(bench, blk.device)
+
+
+@case(devices=BLK, proves=("BLK-DEV-26", "BLK-DEV-27"))
+async def zeroed_sectors_read_as_zeros(bench: Bench) -> None:
+    blk = await start(bench)
+    for unmap in (False, True):
+        sector = bench.rng.randrange(1, bench.disk.capacity - 3)
+        fill(bench, sector - 1, 4)
+        around = content(bench, sector - 1), content(bench, sector + 2)
+        await blk.write_zeroes((sector, 2), unmap=unmap)
+        same(await blk.read(sector, 2), bytes(2 * SECTOR_BYTES), "the sectors read back")
+        same((content(bench, sector - 1), content(bench, sector + 2)), around, "their neighbours")
+
+
+@case(devices=BLK, proves=("BLK-DEV-26", "BLK-DEV-27", "SPLIT-DEV-01"), traps=(13,))
+async def several_segments_are_one_request_however_it_is_cut(bench: Bench) -> None:
+    blk = await start(bench)
+    device = blk.device
+    most = (await device.transport.config(BlkConfig, "max_write_zeroes_seg")).max_write_zeroes_seg
+    for count in (2, 3, min(most, 16)):
+        fill(bench, 0, bench.disk.capacity)
+        expected = bytearray(bench.disk.data)
+        parts = [
+            (anywhere(bench, length), length) for length in (bench.rng.randrange(3) for _ in range(count))
+        ]
+        for sector, length in parts:
+            start_, end = SECTOR_BYTES * sector, SECTOR_BYTES * (sector + length)
+            expected[start_:end] = bytes(end - start_)
+        data = segments(*parts, flags=bench.rng.choice((0, UNMAP)))
+        cuts = [bench.rng.randrange(1, 16 + len(data)) for _ in range(4)]
+        (await blk.request(WRITE_ZEROES, 7, data, 2, framing=(cuts, ()))).result()
+        same(bytes(bench.disk.data) == expected, True, f"whether {parts} are zeros and nothing else is")
+    (await blk.request(DISCARD, 0, b"")).result()
+    (await blk.request(DISCARD, 0, segments((0, 0), (bench.disk.capacity, 0)))).result()
+    same(bytes(bench.disk.data) == expected, True, "whether nothing is nothing")
+
+
+@case(devices=BLK, proves=("BLK-DEV-23", "BLK-DEV-24"))
+async def segments_with_flags_that_do_not_exist_are_unsupported(bench: Bench) -> None:
+    blk = await start(bench)
+    fill(bench, 0, 4)
+    before, total = bytes(bench.disk.data), bench.disk.counts.total()
+    flags = [2, 3, 1 << 31, 0xFFFF_FFFF, 1 << bench.rng.randrange(1, 32)]
+    for kind, wrong in [(DISCARD, flag) for flag in (UNMAP, *flags)] + [
+        (WRITE_ZEROES, flag) for flag in flags
+    ]:
+        data = segments((1, 1), flags=wrong) + segments((2, 1))
+        request = await blk.request(kind, 0, data, 3)
+        failed(request, BlkStatus.UNSUPP, f"request {kind} with flags {wrong:#x}")
+    same(bytes(bench.disk.data) == before, True, "whether the disk is unchanged")
+    same(bench.disk.counts.total(), total, "operations of the disk")
+    await exercise(bench, blk.device)
+
+
+@case(devices=BLK, proves=("BLK-DEV-P02",))
+async def segments_beyond_the_limits_are_an_error(bench: Bench) -> None:
+    blk, end = await start(bench), bench.disk.capacity
+    before = bytes(bench.disk.data)
+    limits = await blk.device.transport.config(BlkConfig, "max_discard_sectors", "max_discard_seg")
+    sectors, most = limits.max_discard_sectors, limits.max_discard_seg
+    bad = [segments((end, 1)), segments((end - 1, 2)), segments((end + 1, 0)), segments((2**64 - 1, 2))]
+    bad += [segments((0, 2**32 - 1)), segments((2**48, 1)), segments(*[(0, 0)] * (most + 1))]
+    bad += [segments((0, sectors + 1))] if sectors < 2**32 - 1 else []
+    bad += [segments((0, 1))[:-1], segments((0, 1)) + b"\0", bytes(8)]
+    for data in bad:
+        for kind in (DISCARD, WRITE_ZEROES):
+            what = f"request {kind} with {data[:16].hex()} and {len(data)} bytes"
+            failed(await blk.request(kind, 0, data, 1), BlkStatus.IOERR, what)
+    same(bytes(bench.disk.data) == before, True, "whether the disk is unchanged")
+    await exercise(bench, blk.device)
+
+
+@case(devices=BLK, proves=("BLK-DEV-P02", "BLK-DEV-27"))
+async def a_fault_of_the_disk_in_any_segment_is_an_error(bench: Bench) -> None:
+    blk = await start(bench)
+    for position in range(3):
+        bench.disk.fail(4 + position)
+        parts = segments((4, 1), (5, 1), (6, 1))
+        for kind in (DISCARD, WRITE_ZEROES):
+            failed(
+                await blk.request(kind, 0, parts), BlkStatus.IOERR, f"segment {position} of request {kind}"
+            )
+        bench.disk.heal()
+    await blk.write_zeroes((4, 3))
+    same(content(bench, 4, 3), bytes(3 * SECTOR_BYTES), "the sectors after their repair")
+
+
+@case(devices=BLK, proves=("BLK-DEV-31",), traps=(30,))
+async def the_driver_chooses_the_cache_mode(bench: Bench) -> None:
+    blk = await start(bench)
+    same(blk.device.accepted >> BlkFeature.CONFIG_WCE & 1, 1, "VIRTIO_BLK_F_CONFIG_WCE")
+    for mode in (0, 1, 0):
+        await blk.set_writeback(mode)
+        same(await blk.writeback(), mode, "writeback")
+        sector, data = anywhere(bench), bench.rng.randbytes(SECTOR_BYTES)
+        await blk.write(sector, data)
+        if mode == 0:
+            same(bench.disk.durable(sector, 1), data, "what survives a loss of power")
+            await blk.write_zeroes((sector, 1))
+            same(bench.disk.durable(sector, 1), bytes(SECTOR_BYTES), "the zeros that survive it")
+    bench.disk.flush_fails = True
+    failed(await blk.request(OUT, 0, bytes(SECTOR_BYTES)), BlkStatus.IOERR, "a write that is not durable")
+    bench.disk.heal()
+    await blk.device.reset()
+    blk = await start(bench)
+    await blk.write(3, bench.rng.randbytes(SECTOR_BYTES))
+    await blk.flush()
+    same(bench.disk.durable(3, 1), content(bench, 3), "what survives after a flush")
+
+
+@case(devices=BLK, proves=("BLK-DEV-03", "BLK-DEV-31"), transports=MODERN)
+async def without_flush_the_cache_mode_starts_as_write_through(bench: Bench) -> None:
+    device = await bench.start(features=feature_mask(Feature.VERSION_1, BlkFeature.CONFIG_WCE))
+    blk, data = VirtioBlk(device), bench.rng.randbytes(SECTOR_BYTES)
+    same(await blk.writeback(), 0, "writeback")
+    await blk.write(2, data)
+    same(bench.disk.durable(2, 1), data, "what survives a loss of power")
+
+
+@case(devices=BLK, proves=("BLK-LEG-DEV-03", "BLK-LEG-DEV-04"), transports=LEGACY)
+async def the_cache_mode_is_the_drivers_before_driver_ok(bench: Bench) -> None:
+    """Neither features nor status bits change it, if the driver accepts CONFIG_WCE."""
+    for mode in (0, 1):
+        device = await bench.probe()
+        await device.transport.reset()
+        blk = VirtioBlk(device)
+        await device.acknowledge()
+        await blk.set_writeback(mode)
+        same(await blk.writeback(), mode, "writeback before anything is accepted")
+        await device.negotiate(feature_mask(BlkFeature.CONFIG_WCE))
+        same(await blk.writeback(), mode, "writeback when CONFIG_WCE is accepted, and FLUSH is not")
+        await device.set_up_queue(0, interrupts=False)
+        await device.driver_ok()
+        same(await blk.writeback(), mode, "writeback after DRIVER_OK")
+        data = bench.rng.randbytes(SECTOR_BYTES)
+        await blk.write(5, data)
+        if mode == 0:
+            same(bench.disk.durable(5, 1), data, "what survives a loss of power")
+
+
+def mixed(
+    bench: Bench, blk: VirtioBlk, sectors: list[int], queues: int = 1
+) -> list[tuple[BlkRequest, int, bytes]]:
+    """A request for each sector, and what the sector holds, or is read as, afterwards."""
+    made = []
+    for sector in sectors:
+        kind, queue = bench.rng.choice((IN, OUT, WRITE_ZEROES)), bench.rng.randrange(queues)
+        data = fill(bench, sector)
+        if kind == IN:
+            request = blk.prepare(IN, sector, room=SECTOR_BYTES, queue=queue)
+        elif kind == OUT:
+            data = bench.rng.randbytes(SECTOR_BYTES)
+            request = blk.prepare(OUT, sector, data, queue=queue)
+        else:
+            data = bytes(SECTOR_BYTES)
+            request = blk.prepare(WRITE_ZEROES, 0, segments((sector, 1)), queue=queue)
+        made.append((request, sector, data))
+    return made
+
+
+@case(devices=BLK, proves=("SPLIT-DEV-16", "BLK-DEV-27"), traps=(1,))
+async def requests_of_all_kinds_are_in_flight_together(bench: Bench) -> None:
+    blk = await start(bench)
+    for _ in range(3):
+        made = mixed(bench, blk, bench.rng.sample(range(bench.disk.capacity), 4))
+        await blk.device.kick()
+        await blk.wait(*(request for request, *_ in made))
+        for request, sector, data in made:
+            same(request.result() or content(bench, sector), data, f"sector {sector}")
+
+
+@case(devices=BLK, proves=("BLK-DEV-31",), traps=(30,))
+async def a_flush_covers_what_was_completed_whatever_else_goes_on(bench: Bench) -> None:
+    blk = await start(bench)
+    data = bench.rng.randbytes(SECTOR_BYTES)
+    await blk.write(1, data)
+    requests = [
+        blk.prepare(OUT, 2, bench.rng.randbytes(SECTOR_BYTES)),
+        blk.prepare(FLUSH),
+        blk.prepare(OUT, 3, bench.rng.randbytes(SECTOR_BYTES)),
+    ]
+    await blk.device.kick()
+    await blk.wait(requests[1])
+    same(bench.disk.durable(1, 1), data, "what survives a loss of power")
+    await blk.wait(*requests)
+    for request in requests:
+        request.result()
+
+
+@case(devices=BLK, profile="queues", proves=("BLK-DEV-P04", "SPLIT-DEV-16"), traps=(1,))
+async def requests_of_all_kinds_are_in_flight_on_all_queues(bench: Bench) -> None:
+    device = await bench.start(queue_size=32)
+    blk = VirtioBlk(device)
+    for _ in range(2):
+        made = mixed(bench, blk, bench.rng.sample(range(bench.disk.capacity), 8), bench.queues)
+        for queue in bench.rng.sample(range(bench.queues), bench.queues):
+            await device.kick(queue)
+        await blk.wait(*(request for request, *_ in made))
+        for request, sector, data in made:
+            same(request.result() or content(bench, sector), data, f"sector {sector}")
+
+
+@case(devices=BLK, profile="queues", proves=("BLK-DEV-P04", "BLK-DEV-23", "BLK-DEV-31"))
+async def a_failure_on_one_queue_does_not_touch_the_others(bench: Bench) -> None:
+    blk = VirtioBlk(await bench.start(queue_size=16))
+    bad = bench.rng.randrange(bench.queues)
+    bench.disk.fail(0)
+    wrong = [
+        (blk.prepare(OUT, 0, bytes(SECTOR_BYTES), queue=bad), BlkStatus.IOERR),
+        (blk.prepare(WRITE_ZEROES, 0, segments((1, 1), flags=2), queue=bad), BlkStatus.UNSUPP),
+        (blk.prepare(IN, bench.disk.capacity, room=SECTOR_BYTES, queue=bad), BlkStatus.IOERR),
+    ]
+    good = []
+    for queue in range(bench.queues):
+        if queue != bad:
+            data = fill(bench, 2 + queue % 8)
+            good.append((blk.prepare(IN, 2 + queue % 8, room=SECTOR_BYTES, queue=queue), data))
+        await blk.device.kick(queue)
+    await blk.wait(*(request for request, _ in wrong), *(request for request, _ in good))
+    for request, status in wrong:
+        failed(request, status, f"a request on queue {bad}")
+    for request, data in good:
+        same(request.result(), data, "what was read through the others")
+
+
+@case(devices=BLK, proves=("RESET-DEV-02", "BLK-DEV-27"), traps=(6,))
+async def a_reset_in_the_middle_of_write_zeroes_leaves_it_usable(bench: Bench) -> None:
+    blk = await start(bench)
+    for first in (0, 4, 8):
+        blk.prepare(WRITE_ZEROES, 0, segments((first, 1), (first + 1, 1), (first + 2, 2)))
+    await blk.device.kick()
+    await bench.host.sleep(bench.rng.randrange(1500))
+    await blk.device.reset()
+    bench.host.memory.grants.clear()
+    await bench.host.sleep(QUIET_NS)
+    same(bench.host.memory.violations, [], "accesses after the reset")
+    await exercise(bench, await bench.start())
+
+
+@case(devices=BLK, profile="read_only", proves=("BLK-DEV-P01", "BLK-DEV-22"))
+async def a_read_only_disk_knows_neither_discard_nor_write_zeroes(bench: Bench) -> None:
+    blk = await start(bench)
+    before = bytes(bench.disk.data)
+    for kind in (DISCARD, WRITE_ZEROES):
+        failed(await blk.request(kind, 0, segments((0, 1)), 3), BlkStatus.UNSUPP, f"request {kind}")
+    for feature in (BlkFeature.DISCARD, BlkFeature.WRITE_ZEROES):
+        same(blk.device.accepted >> feature & 1, 0, f"VIRTIO_BLK_F_{feature.name}")
+    same(bytes(bench.disk.data) == before, True, "whether the disk is unchanged")
+    await exercise(bench, blk.device)
 
 
 @case(devices=BLK, profile="read_only", proves=("BLK-DEV-21", "BLK-DEV-22"))
