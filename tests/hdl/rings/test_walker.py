@@ -1,13 +1,14 @@
 import random
 import struct
 from collections import deque
+from typing import Any
 
 import pytest
 from amaranth_virtio.rings.options import RingOptions
 from amaranth_virtio.rings.walker import Walker
 from helpers.ring import HostMemory
 from helpers.simulation import STALLS, simulate
-from helpers.walk import INDIRECT, NEXT, WRITE, PackedQueue, SplitQueue, WalkBench
+from helpers.walk import INDIRECT, NEXT, WRITE, PackedQueue, SplitQueue, WalkBench, walk_split
 from virtio_spec.layout import Cause
 
 BUFFER = 0x5_0000_0000
@@ -212,6 +213,76 @@ def test_a_broken_chain_is_an_error_never_reaches_the_device_and_stops_the_walk(
     assert len(bench.announced) == 3
 
 
+def damage(rng, memory, base, entries):
+    """Spoil one field of one descriptor."""
+    at = base + 16 * rng.randrange(entries)
+    address, length, flags, link = struct.unpack("<QIHH", memory.read(at, 16))
+    match rng.randrange(6):
+        case 0:
+            length = rng.choice((0, 0xFFFF_FFFF, length + 1))
+        case 1:
+            flags ^= NEXT
+        case 2:
+            flags ^= WRITE
+        case 3:
+            flags ^= INDIRECT
+        case 4:
+            link = rng.choice((0, rng.randrange(entries), entries, rng.getrandbits(16)))
+        case 5:
+            flags, link = flags | NEXT, rng.randrange(entries)
+    memory.write(at, struct.pack("<QIHH", address, length, flags, link))
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_damaged_rings_end_in_one_of_their_errors_and_nothing_wrong_is_announced(seed):
+    rng = random.Random(seed)
+    memory = HostMemory(seed=seed)
+    queues = [SplitQueue(memory, 16, rng) for _ in range(2)]
+    dut = Walker(
+        width=rng.choice((64, 128, 256)), queues=2, queue_size=16, quota=4, options=options("indirect")
+    )
+    bench = WalkBench(
+        dut, memory, queues, seed=seed, latency=rng.choice((0, 25)), stall=rng.choice((0, 0.3)), stuck=[0, 1]
+    )
+    heads: list[list[int]] = [[], []]
+    for queue, found in zip(queues, heads, strict=True):
+        for _ in range(4):
+            chain = segments(rng, 4)
+            direct = rng.choice((None, rng.randint(0, len(chain) - 1)))
+            found.append(queue.offer(chain, direct=direct, shuffled=rng.random() < 0.5))
+        found[:] = [head for head in found if head is not None]
+    for _ in range(rng.choice((0, 1, 1, 2))):
+        queue = rng.choice(queues)
+        head = rng.choice(heads[queues.index(queue)])
+        last = queue.held[head][-1]
+        address, length, flags, _ = struct.unpack("<QIHH", memory.read(queue.desc + 16 * last, 16))
+        if flags & INDIRECT and rng.random() < 0.5:
+            damage(rng, memory, address, length // 16)
+        else:
+            damage(rng, memory, queue.desc, queue.size)
+
+    possible, right = set(), 0
+    for number, (queue, found) in enumerate(zip(queues, heads, strict=True)):
+        walked = [walk_split(memory, queue, head, 16) for head in found]
+        for head, (chain, wrong, taken) in zip(found, walked, strict=True):
+            possible |= {(Cause[cause], number, head, descriptor) for cause, descriptor in wrong}
+            for other, (_, _, theirs) in zip(found, walked, strict=True):
+                if other != head:
+                    possible |= {(Cause.DESCRIPTOR_REUSE, number, head, each) for each in taken & theirs}
+            right += not wrong
+
+            def make(token, chain=chain, head=head, wrong=wrong):
+                return [{"token": token, "head": head}], None if wrong else chain, head, 0
+
+            bench.sources[number].append(make)
+    if possible:
+        run(bench, dut, lambda bench: bench.errors, settle=200)
+        assert len(bench.errors) == 1 and bench.errors[0] in possible
+    else:
+        run(bench, dut, lambda bench: len(bench.announced) == right)
+        assert bench.errors == []
+
+
 @pytest.mark.parametrize("can", [False, True])
 def test_an_indirect_descriptor_that_was_not_negotiated_is_an_error(can):
     memory = HostMemory()
@@ -259,7 +330,8 @@ def test_a_chain_whose_bytes_cannot_be_read_is_never_done_and_others_are():
     heads = []
 
     def noted(token):
-        made = split_source(queues[0], [(BUFFER, 4, 0), (BUFFER, 4, 1)])(token)
+        source = split_source(queues[0], [(BUFFER, 4, 0), (BUFFER, 4, 1)])
+        made: Any = source(token)
         heads.append(made[2])
         return made
 
