@@ -77,3 +77,53 @@ def test_a_retired_queue_is_forgotten_and_begins_anew(packed: bool, delay: int) 
         assert bench.seen[0] == [(chain.id, chain.written) for chain in bench.done[0]]
 
     bench.run(test)
+
+
+@BOTH
+def test_a_retired_queue_is_forgotten_when_its_last_question_is_answered(packed: bool) -> None:
+    """QRST-DEV-01. Without an interrupt, and however many questions about others are under way."""
+    bench = UsedBench(sizes=[8, 8], packed=packed)
+    bench.server.latency = latency = 60
+
+    async def test(ctx: Any) -> None:
+        dut = bench.dut
+        await ctx.tick().repeat(5)
+        for queue in (1, 0):
+            await bench.complete(ctx, bench.post(queue))
+            await ctx.tick().repeat(10)
+        asked = bench.marks["request"][-1]
+        ctx.set(dut.retire_queue, 0)
+        ctx.set(dut.retire, 1)
+        while bench.cycle < asked + 2 * latency:
+            await bench.complete(ctx, bench.post(1))
+            for _ in range(15):
+                await ctx.tick()
+                if ctx.get(dut.forgotten):
+                    assert bench.cycle > asked + latency
+                else:
+                    assert bench.cycle < asked + latency + 8
+        await bench.rest(ctx, latency + 20)
+
+    bench.run(test)
+    assert len(bench.server.requests) > 5
+    assert bench.interrupts == [1] * (len(bench.server.requests) - 1)
+
+
+def test_a_retired_queue_is_not_forgotten_while_an_interrupt_for_it_is_on_offer() -> None:
+    bench = UsedBench(sizes=[8, 8])
+    bench.deaf = True
+
+    async def test(ctx: Any) -> None:
+        dut = bench.dut
+        await bench.complete(ctx, bench.post(0))
+        await ctx.tick().until(dut.interrupt.valid)
+        ctx.set(dut.retire, 1)
+        for _ in range(30):
+            await ctx.tick()
+            assert not ctx.get(dut.forgotten)
+        bench.deaf = False
+        await ctx.tick().repeat(5)
+        assert bench.interrupts == [0]
+        assert ctx.get(dut.forgotten)
+
+    bench.run(test)
