@@ -258,6 +258,7 @@ class UsedBench:
         self.interrupts: list[int] = []
         self.errors: list[tuple[Cause, int]] = []
         self.writes: list[tuple[int, bytes]] = []
+        self.deaf = False  # no interrupt is taken
         self.cycle = 0
         self.marks: dict[str, list[int]] = {"write": [], "taken": [], "request": [], "done": []}
 
@@ -406,7 +407,7 @@ class UsedBench:
 
     async def take_interrupts(self, ctx: Any) -> None:
         while True:
-            while self.rng.random() < self.stall:
+            while self.deaf or self.rng.random() < self.stall:
                 await ctx.tick()
             ctx.set(self.dut.interrupt.ready, 1)
             self.interrupts.append(await taken(ctx, self.dut.interrupt))

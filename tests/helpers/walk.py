@@ -10,7 +10,7 @@ from typing import Any
 
 from helpers.ring import HostMemory
 
-__all__ = ["NEXT", "WRITE", "INDIRECT", "PackedQueue", "SplitQueue", "WalkBench"]
+__all__ = ["NEXT", "WRITE", "INDIRECT", "PackedQueue", "SplitQueue", "WalkBench", "walk_split"]
 
 NEXT, WRITE, INDIRECT = 1, 2, 4
 BLOCK = 128
@@ -143,6 +143,55 @@ class PackedQueue:
         self.room += self.held.pop(token)
 
 
+def walk_split(memory: HostMemory, queue: SplitQueue, head: int, most: int) -> tuple[Any, set[Any], set[int]]:
+    """A chain's segments, all that is wrong with it, and the descriptors it takes of the queue's table.
+
+    What is wrong is ``(cause, descriptor)``, causes by their names; of several, any may be found first. The
+    walk goes on past it as long as it can. ``most``: entries of an indirect table.
+    """
+    found: list[tuple[int, int, int]] = []
+    wrong: set[Any] = set()
+    taken: set[int] = set()
+    base, size, index, inside, seen = queue.desc, queue.size, head, False, 0
+    while True:
+        address, length, flags, link = struct.unpack("<QIHH", memory.read(base + 16 * index, 16))
+        if not inside:
+            if index in taken:
+                wrong.add(("CHAIN_LOOP", index))
+                return found, wrong, taken
+            taken.add(index)
+        seen += 1
+        if flags & INDIRECT:
+            if inside:
+                wrong.add(("INDIRECT_NESTED", index))
+                return found, wrong, taken
+            if flags & NEXT:
+                wrong.add(("INDIRECT_NESTED", index))
+            elif length % 16 or address % 16 or not 0 < length <= 16 * most:
+                wrong.add(("INDIRECT_TABLE", index))
+            if wrong & {("INDIRECT_NESTED", index), ("INDIRECT_TABLE", index)}:
+                return found, wrong, taken
+            base, size, index, inside, seen = address, length // 16, 0, True, 0
+            continue
+        writable = flags >> 1 & 1
+        if length == 0:
+            wrong.add(("ZERO_LENGTH", index))
+        if not writable and any(w for _, _, w in found):
+            wrong.add(("READABLE_AFTER_WRITABLE", index))
+        found.append((address, length, writable))
+        if sum(n for _, n, w in found if w == writable) >> 32:
+            wrong.add(("TOTAL_LENGTH", index))
+        if not flags & NEXT:
+            return found, wrong, taken
+        if link >= size:
+            wrong.add(("NEXT_INDEX", index))
+            return found, wrong, taken
+        if inside and seen == size:
+            wrong.add(("CHAIN_LOOP", index))
+            return found, wrong, taken
+        index = link
+
+
 class WalkBench:
     """Host, driver, device and used side of a walker, all in one bench that counts its cycles.
 
@@ -161,12 +210,14 @@ class WalkBench:
         stall: float = 0.0,
         latency: int = 0,
         packed: bool = False,
+        indirect: bool = True,
         stuck: Any = (),
         fails: Any = lambda address: False,
         faults: Any = lambda token: False,
     ):
         self.dut, self.memory, self.queues = dut, memory, queues
         self.packed, self.stall, self.latency = packed, stall, latency
+        self.indirect = indirect and dut.options.indirect
         self.rng = random.Random(seed)
         self.stuck = set(stuck)  # queues whose chains the device keeps
         self.fails, self.faults = fails, faults
@@ -190,7 +241,7 @@ class WalkBench:
         """Until ``done(self)``, and ``settle`` cycles more."""
         dut, rng, quota = self.dut, self.rng, self.dut.quota
         lanes = dut.width // 8
-        ctx.set(dut.features, {"packed": self.packed, "indirect": dut.options.indirect})
+        ctx.set(dut.features, {"packed": self.packed, "indirect": self.indirect})
         offers: list[deque[Any]] = [deque() for _ in self.queues]
         stream = dut.item if self.packed else dut.head
         offered: Any = None
@@ -201,7 +252,7 @@ class WalkBench:
         to_fetch: deque[tuple[int, int]] = deque()
         fetched: set[int] = set()
         held: list[int] = []  # announced, and not completed
-        writing: Any = None
+        writing: list[Any] = []
         completed: deque[Any] = deque()
         complete_offered = False
         asked: Any = None
@@ -258,7 +309,7 @@ class WalkBench:
                     ctx.set(dut.fetched.valid, 1)
                     fetched.add(token)
             # Writable segments: [token, those that it takes, how many more, state]
-            if writing is None:
+            if not writing:
                 can = [token for token in held if token // quota not in self.stuck]
                 if can and not pause():
                     token = rng.choice(can)
@@ -266,7 +317,7 @@ class WalkBench:
                     want = [s[:2] for s in self.expected[token][0] if s[2]]
                     some_ = rng.choice((len(want) + 1, rng.randint(0, len(want) + 1)))
                     writing = [token, deque(want), some_, "begin"]
-            state = writing[3] if writing else None
+            state = writing[3] if writing else ""
             ctx.set(dut.begin.valid, state == "begin")
             if state == "begin":
                 ctx.set(dut.begin.payload, writing[0])
@@ -388,7 +439,7 @@ class WalkBench:
                 writing[3] = "take"
             elif ends:
                 completed.append({"token": writing[0], "written": writing[0] * 77 + 5})
-                writing = None
+                writing = []
             elif state == "take" and segment_valid:
                 if segment.exists:
                     if segment_ready:
@@ -410,7 +461,7 @@ class WalkBench:
                     asked = None
             if done_valid and done_ready:
                 token = finished.token
-                if token in self.announced[-quota * len(self.queues) :] and token in reading:
+                if token in reading:
                     assert finished.written == token * 77 + 5
                     assert not reading.pop(token) or token in fetched, "used before its bytes were fetched"
                     fetched.discard(token)

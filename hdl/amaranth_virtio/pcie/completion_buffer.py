@@ -61,13 +61,15 @@ class CompletionBuffer(wiring.Component):
         filled = Signal(range(self.dwords + 1))
         row = Signal(range(self.dwords // lanes + 1))
         header = TlpHeader(self.header.payload)
-        left = Signal(11)
+        left = Signal(range(self.dwords + 1))
         m.d.comb += [
             write_port.addr.eq(filled[row_at:]),
             write_port.data.eq(Cat(self.dword.payload for _ in range(lanes))),
             write_port.en.eq(Mux(self.dword.valid, Const(1, lanes) << filled[:row_at], 0)),
             read_port.addr.eq(row),
-            left.eq(Mux(header.common.fmt[1], header.common.length - Cat(Const(0, row_at), row), 0)),
+            left.eq(
+                Mux(header.common.fmt[1], header.common.length[: len(left)] - Cat(Const(0, row_at), row), 0)
+            ),
             self.o.valid.eq(self.header.valid),
             self.o.payload.header.eq(header),
             self.o.payload.data.eq(read_port.data),

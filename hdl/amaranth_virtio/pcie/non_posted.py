@@ -135,6 +135,7 @@ class NonPosted(wiring.Component):
         status = Signal(CompletionStatus)
         reading = Signal()  # the answer to a memory read, with data
         remaining = Signal(11)  # dwords
+        fresh = Signal()  # none has been read
         offset = Signal(16)
         chunk = Signal(range(CHUNK + 1))  # dwords in the buffer
         bytes_left = Signal(13)
@@ -174,7 +175,7 @@ class NonPosted(wiring.Component):
             self.config.request.payload.byte_enable.eq(config.first_be),
             self.config.request.payload.data.eq(queued[3]),
         ]
-        with m.If(remaining == length):
+        with m.If(fresh):
             m.d.comb += byte_enable.eq(request.first_be)
         with m.Elif(remaining == 1):
             m.d.comb += byte_enable.eq(request.last_be)
@@ -196,6 +197,7 @@ class NonPosted(wiring.Component):
                     bar.eq(decoder.bar),
                     offset.eq(decoder.offset),
                     remaining.eq(length),
+                    fresh.eq(1),
                     bytes_left.eq(4),
                     lower_address.eq(0),
                 ]
@@ -267,6 +269,7 @@ class NonPosted(wiring.Component):
                     m.d.sync += [
                         chunk.eq(chunk + 1),
                         remaining.eq(remaining - 1),
+                        fresh.eq(0),
                         offset.eq(offset + 4),
                     ]
                     with m.If((remaining == 1) | offset[2:7].all()):

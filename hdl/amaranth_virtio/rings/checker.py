@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Const, Module, Mux, Signal
+from amaranth.hdl import Const, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from virtio_spec.layout import Cause
@@ -20,9 +20,9 @@ __all__ = ["Checker"]
 class Checker(wiring.Component):
     """Walk chains whose descriptors are all loaded, and announce those in which each descriptor is right.
 
-    A chain of ``n`` descriptors takes ``2 * n + 1`` cycles, and 2 more with an indirect table behind
-    others. Reserved flag bits are ignored. A chain of a queue that is retired is dropped: it takes as
-    many cycles again.
+    A chain of ``n`` descriptors takes ``2 * n + 1`` cycles, and 2 more with an indirect table behind others,
+    if the rows can be read at once. Reserved flag bits are ignored. A chain of a queue that is retired is
+    dropped: it takes as many cycles again.
 
     Parameters
     ----------
@@ -86,16 +86,16 @@ class Checker(wiring.Component):
         ringed = Signal(shape.count)  # descriptors in the ring itself
         left = Signal(11)  # entries of the table that are not passed
 
-        # The part of one direction that is being summed up, and the one before.
+        # Of the part of one direction that is being summed up, and of both.
         total, count = Signal(32), Signal(shape.count)
-        sum_ = Signal(33)
+        sum_, more = Signal(33), Signal(shape.count)
         readable, readables = Signal(32), Signal(shape.count)
+        writable, writables = Signal(32), Signal(shape.count)
         writing, writables_at = Signal(), Signal(shape.place)
         dropping = Signal()
         finished = Signal()  # the sums are those of a chain that is at its end
 
         in_table = shape.in_table(place)
-        turns = row.writable & ~writing  # to the writable part
         behind = shape.behind(place, row)
 
         tables = Signal(range(1 << TOKEN.width))  # loaded, and not taken
@@ -106,16 +106,16 @@ class Checker(wiring.Component):
             self.read.clear.eq(dropping),
             self.chain.payload.token.eq(token),
             self.chain.payload.queue.eq(token[bits:]),
-            self.chain.payload.readable.eq(Mux(writing, readable, total)),
-            self.chain.payload.writable.eq(Mux(writing, total, 0)),
+            self.chain.payload.readable.eq(readable),
+            self.chain.payload.writable.eq(writable),
             self.record.id.eq(first),
             self.readable.payload.token.eq(token),
             self.readable.payload.part.place.index.eq(first),
-            self.readable.payload.part.count.eq(Mux(writing, readables, count)),
+            self.readable.payload.part.count.eq(readables),
             self.readable.payload.part.start.eq(table.start),
             self.writable.payload.token.eq(token),
             self.writable.payload.part.place.eq(writables_at),
-            self.writable.payload.part.count.eq(Mux(writing, count, 0)),
+            self.writable.payload.part.count.eq(writables),
             self.writable.payload.part.start.eq(table.start),
             self.dropped.payload.eq(token),
             self.error.payload.token.eq(token),
@@ -163,7 +163,8 @@ class Checker(wiring.Component):
                             place.eq(self.read.place),
                             origin.eq(self.read.place),
                             *(signal.eq(0) for signal in (ringed, total, count, writing)),
-                            *(signal.eq(0) for signal in (readable, readables, dropping)),
+                            *(signal.eq(0) for signal in (readable, readables, writable, writables)),
+                            dropping.eq(0),
                         ]
                         m.next = "READ"
                         with m.If(self.read.ready):
@@ -175,11 +176,14 @@ class Checker(wiring.Component):
             with m.State("CATCH"):
                 m.d.sync += row.eq(found)
                 m.next = "CHECK"
+                with m.If(found.writable & ~found.indirect & ~writing):
+                    m.d.sync += [total.eq(0), count.eq(0), writing.eq(1), writables_at.eq(origin)]
             with m.State("CHECK"):
                 goes = Signal()
                 m.d.comb += [
                     goes.eq(row.next),
-                    sum_.eq(Mux(turns, 0, total) + row.length),
+                    sum_.eq(total + row.length),
+                    more.eq(count + 1),
                     self.read.place.eq(behind),
                 ]
                 m.d.sync += ringed.eq(ringed + ~in_table)
@@ -189,17 +193,14 @@ class Checker(wiring.Component):
                 with m.Elif(~dropping):
                     m.d.sync += [
                         total.eq(sum_),
-                        count.eq(Mux(turns, 0, count) + 1),
+                        count.eq(more),
                         origin.eq(self.read.place),
                         left.eq(left - in_table),
                     ]
-                    with m.If(turns):
-                        m.d.sync += [
-                            readable.eq(total),
-                            readables.eq(count),
-                            writing.eq(1),
-                            writables_at.eq(origin),
-                        ]
+                    with m.If(row.writable):
+                        m.d.sync += [writable.eq(sum_), writables.eq(more)]
+                    with m.Else():
+                        m.d.sync += [readable.eq(sum_), readables.eq(more)]
                 with m.If(goes):
                     m.d.comb += self.read.valid.eq(1)
                     m.d.sync += place.eq(self.read.place)

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Signal
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
@@ -41,7 +41,7 @@ class Completion(wiring.Component):
     i : :py:`In(stream of ChainDone)`
         Completed chains.
     dropped : :py:`In(stream of TOKEN)`
-        Chains that the device was not told of: nothing is written.
+        Chains that the device was not told of; ``written`` means nothing for them.
     o : :py:`Out(stream of ChainDone)`
     """
 
@@ -62,9 +62,9 @@ class Completion(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         """Build the parities of what was announced and fetched, and the round."""
         m = Module()
-        sweep = Signal(range(2 * self.tokens))
-        m.d.comb += self.ready.eq(sweep >= self.tokens)
-        m.d.sync += sweep.eq(sweep + ~self.ready)
+        sweep = Signal(range(self.tokens))
+        with m.If(~self.ready):
+            m.d.sync += [sweep.eq(sweep + 1), self.ready.eq(sweep == self.tokens - 1)]
         token = Signal(TOKEN)
 
         # Each chain with readable bytes inverts its token's bit when it is announced, and when it is fetched.
@@ -86,30 +86,40 @@ class Completion(wiring.Component):
                 m.d.comb += [put.addr.eq(sweep), put.data.eq(0), put.en.eq(1)]
             bits.append(get.data)
 
-        m.submodules.round = round_ = Fifo(shape=ChainDone, depth=self.tokens)
+        m.submodules.round = round_ = Fifo(shape=TOKEN, depth=self.tokens)
+        done_layout = data.StructLayout({"written": 32, "more": 1})
+        m.submodules.written = written = Memory(shape=done_layout, depth=self.tokens, init=[])
+        put_done, get_done = written.write_port(), written.read_port()
         ended = Signal(range(self.tokens + 1))  # chains whose segments were ended before they were taken
-        m.d.sync += ended.eq(ended + self.ended - (self.i.valid & self.i.ready))
-        done, dropped, fetched = Signal(ChainDone), Signal(), Signal()
-        m.d.comb += [token.eq(done.token), self.o.payload.eq(done), round_.i.payload.eq(done)]
+        came = self.i.valid & self.i.ready
+        with m.If(self.ended ^ came):
+            m.d.sync += ended.eq(ended + Mux(came, -1, 1))
+        dropped, fetched = Signal(), Signal()
+        m.d.comb += [
+            put_done.addr.eq(self.i.payload.token),
+            put_done.data.written.eq(self.i.payload.written),
+            put_done.data.more.eq(self.i.payload.more),
+            put_done.en.eq(came),
+            get_done.addr.eq(token),
+            self.o.payload.token.eq(token),
+            self.o.payload.written.eq(get_done.data.written),
+            self.o.payload.more.eq(get_done.data.more & ~dropped),
+            round_.i.payload.eq(token),
+        ]
         with m.FSM():
             with m.State("TAKE"):
-                m.d.sync += dropped.eq(0)
+                m.d.sync += dropped.eq(self.dropped.valid)
                 with m.If(self.dropped.valid):
                     m.d.comb += self.dropped.ready.eq(1)
-                    m.d.sync += [
-                        done.token.eq(self.dropped.payload),
-                        done.written.eq(0),
-                        done.more.eq(0),
-                        dropped.eq(1),
-                    ]
+                    m.d.sync += token.eq(self.dropped.payload)
                     m.next = "LOOK"
                 with m.Elif(self.i.valid & (ended != 0)):
                     m.d.comb += self.i.ready.eq(1)
-                    m.d.sync += done.eq(self.i.payload)
+                    m.d.sync += token.eq(self.i.payload.token)
                     m.next = "LOOK"
                 with m.Elif(round_.o.valid):
                     m.d.comb += round_.o.ready.eq(1)
-                    m.d.sync += done.eq(round_.o.payload)
+                    m.d.sync += token.eq(round_.o.payload)
                     m.next = "LOOK"
             with m.State("LOOK"):
                 m.next = "TEST"

@@ -57,10 +57,12 @@ class Fifo(wiring.Component):
             get.addr.eq(read[:bits]),
             some.eq(written != read),
         ]
-        m.d.sync += written.eq(written + self.i.valid)
+        with m.If(self.i.valid):
+            m.d.sync += written.eq(written + 1)
         if self.depth <= SMALL:
             m.d.comb += [self.o.payload.eq(get.data), self.o.valid.eq(some)]
-            m.d.sync += read.eq(read + (some & self.o.ready))
+            with m.If(some & self.o.ready):
+                m.d.sync += read.eq(read + 1)
             return m
         fetched = Signal()  # ``get.data`` is the next one
         on, fetch = Signal(), Signal()
@@ -70,7 +72,9 @@ class Fifo(wiring.Component):
             get.en.eq(fetch),
         ]
         with m.If(fetch):
-            m.d.sync += [fetched.eq(some), read.eq(read + some)]
+            m.d.sync += fetched.eq(some)
+            with m.If(some):
+                m.d.sync += read.eq(read + 1)
         with m.If(on):
             m.d.sync += [self.o.payload.eq(get.data), self.o.valid.eq(fetched)]
         return m

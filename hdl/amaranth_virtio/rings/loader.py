@@ -25,8 +25,8 @@ assert (DescriptorFlag.NEXT, DescriptorFlag.WRITE, DescriptorFlag.INDIRECT) == (
 class Loader(wiring.Component):
     """Store descriptors as they come, and say where each chain goes on.  [virtio 1.4 §2.7.5, §2.8]
 
-    One descriptor per 2 cycles. Descriptors that were read along with a chain's but are not part of it are
-    left out, but for those of indirect tables, which are stored whole: which of them are part of the chain,
+    One descriptor per 2 cycles. Those that were read along with a chain's but are not part of it are left
+    out in one, but for those of indirect tables, which are stored whole: which of them are part of the chain,
     and whether any of them is right, is seen when the chain is checked.
 
     Parameters
@@ -95,7 +95,7 @@ class Loader(wiring.Component):
         shape, bits = self.shape, self.shape.sequence_bits
 
         # The descriptor under way. ``link`` is ``next``, or the buffer id of a packed ring.
-        token, index = Signal(TOKEN), Signal(INDEX)
+        token, index = Signal(TOKEN), Signal(shape.index_bits)
         address, length, flags, link = Signal(64), Signal(32), Signal(3), Signal(16)
         starts, certain, more = Signal(), Signal(), Signal()
         next_starts, error, last = Signal(), Signal(), Signal()
@@ -109,11 +109,12 @@ class Loader(wiring.Component):
         following_token = Cat((token[:bits] + 1)[:bits], token[bits:])
         split: Any = Descriptor(raw.descriptor)
         packed: Any = PackedDescriptor(raw.descriptor)
+        raw_index = (context.index + raw.position)[: shape.index_bits]
         raw_starts = context.starts.bit_select(raw.position, 1)
         m.d.comb += [
             self.table_token.eq(context.token),
             self.probe_queue.eq(context.token[bits:]),
-            self.probe_index.eq(context.index + raw.position),
+            self.probe_index.eq(raw_index),
             take.eq(load & deserializer.o.valid),
             deserializer.o.ready.eq(load),
         ]
@@ -123,7 +124,7 @@ class Loader(wiring.Component):
                 length.eq(split.len),
                 flags.eq(split.flags),
                 link.eq(split.next),
-                index.eq(context.index + raw.position),
+                index.eq(raw_index),
                 starts.eq(raw_starts),
                 certain.eq(first | context.table | raw.error),
                 more.eq(raw.more),
@@ -134,7 +135,7 @@ class Loader(wiring.Component):
                 size.eq(context.size),
                 item.eq(0),
             ]
-            with m.If(first):
+            with m.If(first | context.table):  # items may come between the entries of a table
                 m.d.sync += token.eq(context.token)
             with m.Elif(raw_starts):
                 m.d.sync += token.eq(following_token)
@@ -167,10 +168,10 @@ class Loader(wiring.Component):
 
         # Step 2: what is known of its row comes from memory.
         held, holder, place = Signal(), Signal(bits), Signal(TablePlace)
-        ring_size = Signal(INDEX.width + 1)
+        ring_size = Signal(shape.index_bits + 1)
 
         # Step 3: it is stored.
-        following = Signal(INDEX.width + 1)
+        following = Signal(shape.index_bits + 1)
         sequential, on, bad, reused, failed = Signal(), Signal(), Signal(), Signal(), Signal()
         entry = self.store.payload
         m.d.comb += [
@@ -200,6 +201,7 @@ class Loader(wiring.Component):
             self.follow.payload.token.eq(token),
             self.follow.payload.index.eq(link),
             self.follow.payload.sequential.eq(sequential),
+            self.follow.payload.run.eq(sequential & continues),
             self.error.payload.token.eq(token),
             self.error.payload.descriptor.eq(index),
         ]
@@ -245,7 +247,10 @@ class Loader(wiring.Component):
                     m.d.sync += ring_size.eq(self.size)
                 m.next = "STORE"
                 with m.If(~live):
+                    m.d.comb += load.eq(1)
                     m.next = "WAIT"
+                    with m.If(take):
+                        m.next = "LOOK"
             with m.State("STORE"):
                 m.d.comb += self.store.valid.eq(~failed)
                 with m.If(failed | self.store.ready):

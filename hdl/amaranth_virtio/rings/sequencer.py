@@ -21,7 +21,7 @@ class Sequencer(wiring.Component):
     which lap it came last; a queue has a pointer to the token it gives out next. Queues do not wait for
     each other, but all for ``o``.
 
-    A token that comes in order takes 4 cycles and is on offer in the third one after it was taken, one that
+    A token that comes in order takes 3 cycles and is on offer in the third one after it was taken, one that
     waited for it 3 cycles more, one that has to wait 3 cycles. ``o.payload`` stands for 2 cycles before it
     is valid, for whoever looks up something by it. After a reset, which is that of the clock domain,
     nothing is taken for ``queues * quota`` cycles.
@@ -76,7 +76,8 @@ class Sequencer(wiring.Component):
         m.submodules.marks = marks = Memory(shape=1, depth=tokens, init=[])
         m.submodules.pointers = pointers = Memory(shape=pointer, depth=self.queues, init=[])
         mark, put_mark = marks.read_port(), marks.write_port()
-        point, put_point = pointers.read_port(), pointers.write_port()
+        put_point = pointers.write_port()
+        point = pointers.read_port(transparent_for=(put_point,))
 
         token = Signal(TOKEN)  # the one that came, or that is given out
         sequence, queue = token[:bits], token[bits:]
@@ -111,6 +112,12 @@ class Sequencer(wiring.Component):
                     put_point.data.waiting.eq(1),
                 ]
 
+        def take() -> None:
+            m.d.comb += self.i.ready.eq(1)
+            m.d.sync += [token.eq(self.i.payload), given.eq(0), rested.eq(0)]
+            with m.If(self.i.valid):
+                m.next = "MARK"
+
         with m.FSM():
             with m.State("SWEEP"):
                 m.d.comb += [
@@ -125,10 +132,7 @@ class Sequencer(wiring.Component):
                 with m.If(sweep == tokens - 1):
                     m.next = "TAKE"
             with m.State("TAKE"):
-                m.d.comb += self.i.ready.eq(1)
-                m.d.sync += [token.eq(self.i.payload), given.eq(0), rested.eq(0)]
-                with m.If(self.i.valid):
-                    m.next = "MARK"
+                take()
                 if self.refusal:
                     with m.If(self.wake.valid):
                         m.d.comb += [
@@ -171,6 +175,8 @@ class Sequencer(wiring.Component):
                             rested.eq(0),
                         ]
                         m.next = "MARK"
+                    with m.Elif(~self.wake.valid if self.refusal else 1):
+                        take()
         if self.refusal:
             resting = Signal(range(self.queues + 1))
             m.d.comb += self.waiting.eq(resting != 0)

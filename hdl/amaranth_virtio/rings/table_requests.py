@@ -5,12 +5,11 @@ from typing import Any
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import exact_log2
 
 from ..chain import QUEUE, TOKEN
 from ..dma.layout import read_request_layout
 from .layout import Head, QueueContext, TableJob
-from .walk_layout import INDEX, FollowUp, TableContext
+from .walk_layout import FollowUp, TableContext, WalkShape
 
 __all__ = ["TableRequests"]
 
@@ -23,16 +22,13 @@ class TableRequests(wiring.Component):
 
     Each request lies inside an aligned block of 128 bytes. Heads that come in ascending order, as chains of
     one queue one after the other, are read together with all between them as far as the block goes; a chain
-    that goes on with the next descriptor is read to the end of the block. A read takes 4 cycles, and one more
-    for each head after the first; a further block of an indirect table takes 1.
+    that goes on with the next descriptor is read 2 at a time, and to the end of the block when it did so
+    before. A read takes 4 cycles, and one more for each head after the first; a further block of an indirect
+    table takes 1.
 
     Parameters
     ----------
-    queues : :class:`int`
-    quota : :class:`int`
-        Chains in flight per queue.
-    indirect : :class:`bool`
-        There is a ``job``.
+    shape : :class:`WalkShape`
 
     Members
     -------
@@ -41,16 +37,14 @@ class TableRequests(wiring.Component):
     head : :py:`In(stream of Head)`
     follow : :py:`In(stream of FollowUp)`
     job : :py:`In(stream of TableJob)`
-        Indirect tables, with at least one entry.
+        With ``shape.indirect``: indirect tables, with at least one entry.
     queue : :py:`Out(QUEUE)`, context : :py:`In(QueueContext)`
         Context of the queue of the cycle before.
     request : :py:`Out(stream of read_request_layout(TableContext))`
     """
 
-    def __init__(self, *, queues: int, quota: int, indirect: bool):
-        self.queues = queues
-        self.quota = quota
-        self.indirect = indirect
+    def __init__(self, *, shape: WalkShape):
+        self.shape = shape
         members: dict[str, Any] = {
             "running": In(1),
             "head": In(stream.Signature(Head)),
@@ -59,25 +53,29 @@ class TableRequests(wiring.Component):
             "context": In(QueueContext),
             "request": Out(stream.Signature(read_request_layout(TableContext))),
         }
-        if indirect:
+        if shape.indirect:
             members["job"] = In(stream.Signature(TableJob))
         super().__init__(members)
 
     def elaborate(self, platform: Any) -> Module:
         """Build the FSM that looks up, gathers heads and makes addresses."""
         m = Module()
-        bits = exact_log2(self.quota)
+        bits, index_bits = self.shape.sequence_bits, self.shape.index_bits
         token = Signal(TOKEN)  # of the first descriptor
-        index, last = Signal(INDEX), Signal(INDEX)  # first and last descriptor, that are read for certain
+        index, last = (
+            Signal(index_bits),
+            Signal(index_bits),
+        )  # first and last descriptor, that are read for certain
         base = Signal(64 - DESCRIPTOR_BITS)  # of the table
         size = Signal(4)
         starts = Signal(8)
         expected = Signal(bits)  # sequence of the head that may be added
         head, on, table = Signal(), Signal(), Signal()  # what is read; ``on``: and what is behind it
-        left = Signal(INDEX.width + 1)  # entries of an indirect table
+        left = Signal(index_bits + 1)  # entries of an indirect table
         patience = Signal()
+        run = Signal()  # with ``on``: much of it
 
-        slot = Signal(INDEX.width + 1)  # ``index`` counted from the base's block
+        slot = Signal(max(index_bits, BLOCK_BITS) + 1)  # ``index`` counted from the base's block
         room = Signal(3)  # descriptors behind ``index`` in its block
         span = Signal(3)  # of those, what is read
         final = Signal()
@@ -96,7 +94,7 @@ class TableRequests(wiring.Component):
         inside = Signal(3)
         tail = Signal(3)
         m.d.comb += [
-            inside.eq(Cat(1, size > 1, size > 2)),
+            inside.eq(Cat(on, run & (size > 1), run & (size > 2))),
             behind.eq(~last[:3] & inside),
             tail.eq(last - index),
         ]
@@ -107,24 +105,22 @@ class TableRequests(wiring.Component):
                 final.eq(left - 1 <= room),
                 span.eq(Mux(final, left - 1, room)),
             ]
-        with m.Elif(on):
-            m.d.comb += span.eq(Mux(reach < room, reach, room))
         with m.Else():
-            m.d.comb += span.eq(tail)
+            m.d.comb += span.eq(Mux(reach < room, reach, room))
 
         request = self.request.payload
         with m.If(self.request.ready):
             m.d.sync += self.request.valid.eq(0)
 
         added = self.head.payload
-        added_slot = Signal(INDEX.width + 1)
+        added_slot = Signal(len(slot))
         fits = Signal()
         m.d.comb += [
-            added_slot.eq(added.head + base[:BLOCK_BITS]),
+            added_slot.eq(added.head[:index_bits] + base[:BLOCK_BITS]),
             fits.eq(
                 (added.token == Cat(expected, token[bits:]))
                 & (added_slot[BLOCK_BITS:] == slot[BLOCK_BITS:])
-                & (added.head[: INDEX.width] > last)
+                & (added.head[:index_bits] > last)
             ),
             self.queue.eq(self.head.payload.token[bits:]),
         ]
@@ -140,7 +136,10 @@ class TableRequests(wiring.Component):
 
                 with m.If(self.running & self.follow.valid):
                     take(self.follow, self.follow.payload.index)
-                    m.d.sync += on.eq(self.follow.payload.sequential)
+                    m.d.sync += [
+                        on.eq(self.follow.payload.sequential),
+                        run.eq(self.follow.payload.run),
+                    ]
                 with m.Elif(self.running & self.head.valid):
                     take(self.head, self.head.payload.head)
                     m.d.sync += [
@@ -148,7 +147,7 @@ class TableRequests(wiring.Component):
                         starts.eq(1),
                         expected.eq(self.head.payload.token[:bits] + 1),
                     ]
-                if self.indirect:
+                if self.shape.indirect:
                     with m.If(self.running & self.job.valid):
                         m.d.comb += [self.follow.ready.eq(0), self.head.ready.eq(0)]
                         take(self.job, 0)

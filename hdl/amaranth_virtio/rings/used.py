@@ -23,6 +23,40 @@ __all__ = ["ChainLookup", "UsedWriter"]
 ChainLookup = wiring.Signature({"token": Out(TOKEN), "record": In(ChainRecord)})
 
 
+class _State:
+    """The writer's registers, and the signals that its parts share."""
+
+    def __init__(self, writer: "UsedWriter"):
+        sequence = Signal(max(1, exact_log2(writer.quota)))
+        slot = writer.batches.slot
+        # The batch
+        self.queue = Signal(range(writer.queues))
+        self.muted = Signal()
+        self.old = Signal(16)  # place of its first element
+        self.defer, self.back = Signal(), Signal()  # its first element is written last; that is now
+        self.end = Signal.like(slot)
+        self.ahead = Signal.like(slot)  # slot behind that of the element at hand
+        self.limit = Signal(exact_log2(writer.queue_size))  # queue size - 1
+        self.fetch = Signal()  # get the first one
+        # The element at hand
+        self.place = Signal(16)
+        self.sequence = sequence
+        self.deferred = Signal.like(sequence)
+        self.half = Signal()  # the first half of it is written
+        self.final = Signal()  # the last one of the batch
+        self.shift = Signal()  # go on to the next one
+        # The write
+        self.base = Signal(63)  # in units of 2 bytes, like ``offset``
+        self.offset = Signal(len(self.limit) + 3)
+        self.address = Signal(64)
+        self.beats = Signal(3)
+        self.straddles = Signal()  # the element crosses the end of a page
+        self.last = Signal()  # it ends with this element
+        self.joined = Signal()  # it goes on with the next descriptor
+        self.between = Signal()  # this beat is the next descriptor's ``address``
+        self.publish = Signal()  # this beat is ``used.idx``
+
+
 class UsedWriter(wiring.Component):
     """Write batches of used elements, publish them, then ask whether the driver wants to hear of it.
 
@@ -57,8 +91,10 @@ class UsedWriter(wiring.Component):
         Of one that is retired nothing is written and nothing asked; its chains finish.
     lookup : :py:`Out(QueueLookup)`
         Queue contexts.
-    chain : :py:`Out(ChainLookup)`, written : :py:`In(32)`
-        Record of a chain and the bytes written into it, both of the ``chain.token`` of the cycle before.
+    chain : :py:`Out(ChainLookup)`
+        Records of chains.
+    look : :py:`Out(1)`, written : :py:`In(32)`
+        Bytes written into the chain that ``chain.token`` was in the last cycle of ``look``.
     write : :py:`Out(stream.Signature(ring_write_layout))`
         Taken means written, in posted order.
     request : :py:`Out(stream.Signature(read_request_layout(event_context(queues, options))))`
@@ -89,6 +125,7 @@ class UsedWriter(wiring.Component):
                 "batches": In(BatchSignature(quota)),
                 "lookup": Out(QueueLookup),
                 "chain": Out(ChainLookup),
+                "look": Out(1),
                 "written": In(32),
                 "write": Out(stream.Signature(ring_write_layout)),
                 "request": Out(stream.Signature(read_request_layout(event_context(queues, options)))),
@@ -101,134 +138,116 @@ class UsedWriter(wiring.Component):
         )
 
     def elaborate(self, platform: Any) -> Module:
-        """Build the FSM, and around it the registers that say what is written where."""
+        """Build the way from a batch to its elements, what is written of them, and the FSM."""
         m = Module()
         m.submodules.places = self.places
+        s = _State(self)
         packed = self.features.packed if self.options.packed else Const(0, 1)
-        event_idx = self.features.event_idx if self.options.event_idx else Const(0, 1)
-        size_bits = exact_log2(self.queue_size)
-        sequence_bits = exact_log2(self.quota)
-        batches, write, record, context = (
-            self.batches,
-            self.write.payload,
-            self.chain.record,
-            self.lookup.context,
-        )
+        self._elements(m, s)
+        self._write(m, s, packed)
+        self._run(m, s, packed)
+        return m
 
-        # The batch
-        queue = Signal(range(self.queues))
-        muted = Signal()
-        old = Signal(16)  # place of its first element
-        defer, back = Signal(), Signal()  # its first element is written last; that is now
-        end = Signal.like(batches.slot)
-        ahead = Signal.like(batches.slot)  # slot behind that of the element at hand
-        limit = Signal(size_bits)  # queue size - 1
-        # The element at hand
-        place = Signal(16)
-        sequence = Signal(max(1, sequence_bits))
-        deferred = Signal.like(sequence)
-        half = Signal()  # the first half of it is written
-        # The write
-        base = Signal(63)  # in units of 2 bytes, like ``offset``
-        offset = Signal(size_bits + 3)
-        beats = Signal(3)
-        joined = Signal()  # it goes on with the next descriptor
-
-        # Addresses. Alignment is the driver's duty [§2.7, §2.8.10].
-        address = Signal(64)
-        driver = Cat(context.driver[1] & ~packed, context.driver[2:])
+    def _elements(self, m: Module, s: _State) -> None:
+        """From the order of completion to the record; from place to address."""
+        batches, sequence_bits = self.batches, exact_log2(self.quota)
         m.d.comb += [
-            # ``half`` counts as another 2, beside the one in ``offset``.
-            address[1:].eq((Cat(Const(1, 1), base) + Cat(half, offset))[1:]),
-            write.address.eq(address),
+            self.chain.token.eq(Cat(Mux(s.shift, batches.sequence, s.sequence)[:sequence_bits], s.queue)),
+            batches.slot.eq(s.ahead + 1),
+            batches.fetch.eq(s.fetch | s.shift),
+            self.finished.payload.eq(Cat(s.sequence[:sequence_bits], s.queue)),
         ]
+        with m.If(s.shift):
+            m.d.sync += [s.sequence.eq(batches.sequence), s.ahead.eq(s.ahead + 1)]
 
-        # From the order of completion to the record.
-        shift, fetch = Signal(), Signal()
-        m.d.comb += [
-            self.chain.token.eq(Cat(Mux(shift, batches.sequence, sequence)[:sequence_bits], queue)),
-            batches.slot.eq(ahead + 1),
-            batches.fetch.eq(fetch | shift),
-            self.finished.payload.eq(Cat(sequence[:sequence_bits], queue)),
-        ]
-        with m.If(shift):
-            m.d.sync += [sequence.eq(batches.sequence), ahead.eq(ahead + 1)]
+        # ``half`` counts as another 2, beside the one in ``offset``.
+        m.d.comb += s.address[1:].eq((Cat(Const(1, 1), s.base) + Cat(s.half, s.offset))[1:])
+
+    def _write(self, m: Module, s: _State, packed: Any) -> None:
+        """What is written, and where a write ends."""
+        write, record, written = self.write.payload, self.chain.record, self.written
+        size_bits = len(s.limit)
+        m.d.comb += write.address.eq(s.address)
 
         # Where a write ends. It is no longer than a block of 64 bytes, so the only block that can be the
         # last of its page before the write's end is the one it begins in.
-        final, page_end, straddles, last = Signal(), Signal(), Signal(), Signal()
+        page_end = Signal()
         dword = Signal(4)
-        block_end = address[6:12].all()
+        block_end = s.address[6:12].all()
         m.d.comb += [
-            dword.eq(address[2:6] + Cat(Const(0, 1), beats)),
+            dword.eq(s.address[2:6] + Cat(Const(0, 1), s.beats)),
             page_end.eq(block_end & (dword == 14)),
-            straddles.eq(block_end & (dword == 15) & ~half),
-            final.eq(ahead == end),
-            last.eq(
-                final
-                | back
-                | half
-                | straddles
+            s.straddles.eq(block_end & (dword == 15) & ~s.half),
+            s.final.eq(s.ahead == s.end),
+            s.last.eq(
+                s.final
+                | s.back
+                | s.half
+                | s.straddles
                 | page_end
-                | (place[:size_bits] | ~limit).all()
-                | Mux(packed, (beats[1:] == 3) | (record.skip != 1), beats == 7)
+                | (s.place[:size_bits] | ~s.limit).all()
+                | Mux(packed, (s.beats[1:] == 3) | (record.skip != 1), s.beats == 7)
             ),
         ]
 
         # What is written
-        wrap = ~Mux(back, old[15], place[15])
+        wrap = ~Mux(s.back, s.old[15], s.place[15])
         flags = Cat(
             Const(0, 1),
-            self.written.any(),
+            written.any(),
             Const(0, exact_log2(PackedFlag.AVAIL) - 2),
             wrap,
             Const(0, exact_log2(PackedFlag.USED) - exact_log2(PackedFlag.AVAIL) - 1),
             wrap,
         )
-        written = self.written
-        publish, between = (
-            Signal(),
-            Signal(),
-        )  # it is ``used.idx``; it is the ``address`` of the next descriptor
         m.d.comb += [
-            write.last.eq(publish | (last & ~between)),
-            write.count.eq(Mux(publish, 2, Mux(half | straddles, 4, 8))),
-            write.data[:16].eq(place),
+            write.last.eq(s.publish | (s.last & ~s.between)),
+            write.count.eq(Mux(s.publish, 2, Mux(s.half | s.straddles, 4, 8))),
+            write.data[:16].eq(s.place),
+            write.data[16:32].eq(Mux(packed | s.half, written[16:], 0)),
+            write.data[32:48].eq(Mux(packed, Mux(s.between, 0, record.id), written[:16])),
+            write.data[48:].eq(Mux(packed, flags, written[16:])),
+            # What is on offer stays as it is, though the record may be another chain's by now.
+            self.look.eq(s.shift | ~(s.publish | s.between)),
         ]
-        # Else the record may be another chain's already, so nothing of it may be on offer.
-        with m.If(~publish & ~between):
-            m.d.comb += [
-                write.data[:16].eq(Mux(packed | half, written[:16], record.id)),
-                write.data[16:32].eq(Mux(packed | half, written[16:], 0)),
-                write.data[32:48].eq(Mux(packed, record.id, written[:16])),
-                write.data[48:].eq(Mux(packed, flags, written[16:])),
-            ]
+        with m.If(~s.publish & ~s.between):
+            m.d.comb += write.data[:16].eq(Mux(packed | s.half, written[:16], record.id))
 
-        # Places
+    def _run(self, m: Module, s: _State, packed: Any) -> None:
+        """Go from batch to batch."""
+        batches, context, record = self.batches, self.lookup.context, self.chain.record
+        size_bits = len(s.limit)
+        # Alignment is the driver's duty [§2.7, §2.8.10].
+        driver = Cat(context.driver[1] & ~packed, context.driver[2:])
         taken = Signal()
         excess = Signal(signed(size_bits + 2))  # of a place in a packed ring beyond the ring's end
-        here = Mux(back, old, place)[:size_bits]
+        here = Mux(s.back, s.old, s.place)[:size_bits]
         begin = [
-            offset.eq(Mux(packed, Cat(Const(0b100, 3), here), Cat(half, Const(1, 1), here & limit))),
-            beats.eq(0),
+            s.offset.eq(Mux(packed, Cat(Const(0b100, 3), here), Cat(s.half, Const(1, 1), here & s.limit))),
+            s.beats.eq(0),
         ]
-        ask = [base.eq(driver), offset.eq(Mux(event_idx & ~packed, limit + 3, 0))]
+        # Without EVENT_IDX, what is read stands where the driver area begins.
+        ask = []
+        asked = Cat(Const(0, 1), driver)
+        if self.options.event_idx:
+            ask = [s.base.eq(driver), s.offset.eq(Mux(self.features.event_idx & ~packed, s.limit + 3, 0))]
+            asked = s.address
         m.d.comb += [
-            taken.eq(muted | self.write.ready),
-            excess.eq(place[: size_bits + 1] + (~Cat(limit, 0)).as_signed()),
-            self.lookup.queue.eq(queue),
+            taken.eq(s.muted | self.write.ready),
+            excess.eq(s.place[: size_bits + 1] + (~Cat(s.limit, 0)).as_signed()),
+            self.lookup.queue.eq(s.queue),
             self._get.addr.eq(self.lookup.queue),
             self._put.addr.eq(self.clear_queue),
             self._put.data.eq(0),
             self._put.en.eq(self.clear),
-            self.request.payload.address.eq(address),
+            self.request.payload.address.eq(asked),
             self.request.payload.length.eq(Mux(packed, 4, 2)),
-            self.request.payload.context.queue.eq(queue),
+            self.request.payload.context.queue.eq(s.queue),
         ]
         if self.options.event_idx:
             m.d.comb += [
-                self.request.payload.context.old.eq(Cat(old[:15], old[15] ^ packed)),
-                self.request.payload.context.new.eq(Cat(place[:15], place[15] ^ packed)),
+                self.request.payload.context.old.eq(Cat(s.old[:15], s.old[15] ^ packed)),
+                self.request.payload.context.new.eq(Cat(s.place[:15], s.place[15] ^ packed)),
             ]
 
         with m.FSM():
@@ -238,96 +257,95 @@ class UsedWriter(wiring.Component):
                     batches.queue.ready.eq(1),
                     self.lookup.queue.eq(batches.queue.payload),
                 ]
-                m.d.sync += queue.eq(batches.queue.payload)
+                m.d.sync += s.queue.eq(batches.queue.payload)
                 with m.If(batches.queue.valid):
                     m.next = "LOAD"
             with m.State("LOAD"):
-                m.d.comb += [fetch.eq(1), batches.slot.eq(batches.first)]
+                m.d.comb += [s.fetch.eq(1), batches.slot.eq(batches.first)]
                 m.d.sync += [
-                    ahead.eq(batches.first),
-                    end.eq(batches.end),
-                    muted.eq(batches.retired),
-                    defer.eq(batches.grouped & packed & ~batches.retired),
-                    back.eq(0),
-                    old.eq(self._get.data),
-                    place.eq(self._get.data),
-                    limit.eq(context.size - 1),
-                    base.eq(
+                    s.ahead.eq(batches.first),
+                    s.end.eq(batches.end),
+                    s.muted.eq(batches.retired),
+                    s.defer.eq(batches.grouped & packed & ~batches.retired),
+                    s.back.eq(0),
+                    s.old.eq(self._get.data),
+                    s.place.eq(self._get.data),
+                    s.limit.eq(context.size - 1),
+                    s.base.eq(
                         Mux(packed, Cat(Const(0, 3), context.desc[4:]), Cat(Const(0, 1), context.device[2:]))
                     ),
                 ]
                 m.next = "START"
             with m.State("START"):
-                m.d.comb += shift.eq(1)
+                m.d.comb += s.shift.eq(1)
                 m.d.sync += begin
                 m.next = "ELEMENT"
-                with m.If(defer):
+                with m.If(s.defer):
                     m.next = "SKIP"
             with m.State("AIM"):
                 m.d.sync += begin
                 m.next = "ELEMENT"
             with m.State("ELEMENT"):
-                m.d.comb += self.write.valid.eq(~muted)
+                m.d.comb += self.write.valid.eq(~s.muted)
                 with m.If(taken):
-                    m.d.comb += self.finished.valid.eq(~straddles)
-                    m.d.sync += [half.eq(straddles), beats.eq(beats + 1), joined.eq(~last)]
-                    with m.If(~straddles & ~back):
-                        m.d.sync += place.eq(place + Mux(packed, record.skip[: size_bits + 1], 1))
+                    m.d.comb += self.finished.valid.eq(~s.straddles)
+                    m.d.sync += [s.half.eq(s.straddles), s.beats.eq(s.beats + 1), s.joined.eq(~s.last)]
+                    with m.If(~s.straddles & ~s.back):
+                        m.d.sync += s.place.eq(s.place + Mux(packed, record.skip[: size_bits + 1], 1))
                     with m.If(packed):
                         m.next = "STEP"
-                        with m.If(back):
+                        with m.If(s.back):
                             m.d.sync += ask
                             m.next = "ASK"
                     with m.Else():
-                        m.d.comb += shift.eq(~straddles)
-                        with m.If(straddles | (last & ~final)):
+                        m.d.comb += s.shift.eq(~s.straddles)
+                        with m.If(s.straddles | (s.last & ~s.final)):
                             m.next = "AIM"
-                        with m.Elif(final):
-                            m.d.sync += offset.eq(1)
+                        with m.Elif(s.final):
+                            m.d.sync += s.offset.eq(1)
                             m.next = "PUBLISH"
-                            with m.If(muted):
+                            with m.If(s.muted):
                                 m.next = "IDLE"
             with m.State("SKIP"):
                 # Its slot may be another's when the others are finished.
                 m.d.sync += [
-                    deferred.eq(sequence),
-                    place.eq(place + record.skip[: size_bits + 1]),
-                    joined.eq(0),
+                    s.deferred.eq(s.sequence),
+                    s.place.eq(s.place + record.skip[: size_bits + 1]),
+                    s.joined.eq(0),
                 ]
                 m.next = "STEP"
             with m.State("STEP"):
-                m.d.comb += [between.eq(1), self.write.valid.eq(joined & ~muted)]
-                with m.If(taken | ~joined):
-                    m.d.comb += shift.eq(1)
-                    m.d.sync += beats.eq(beats + 1)
+                m.d.comb += [s.between.eq(1), self.write.valid.eq(s.joined & ~s.muted)]
+                with m.If(taken | ~s.joined):
+                    m.d.comb += s.shift.eq(1)
+                    m.d.sync += s.beats.eq(s.beats + 1)
                     with m.If(excess >= 0):
-                        m.d.sync += [place[:15].eq(excess), place[15].eq(~place[15])]
-                    with m.If(joined):
+                        m.d.sync += [s.place[:15].eq(excess), s.place[15].eq(~s.place[15])]
+                    with m.If(s.joined):
                         m.next = "ELEMENT"
-                    with m.Elif(~final):
+                    with m.Elif(~s.final):
                         m.next = "AIM"
-                    with m.Elif(muted):
+                    with m.Elif(s.muted):
                         m.next = "IDLE"
-                    with m.Elif(defer):
+                    with m.Elif(s.defer):
                         m.next = "RETURN"
                     with m.Else():
                         m.d.sync += ask
                         m.next = "ASK"
             with m.State("RETURN"):
-                m.d.sync += [sequence.eq(deferred), back.eq(1)]
+                m.d.sync += [s.sequence.eq(s.deferred), s.back.eq(1)]
                 m.next = "AIM"
             with m.State("PUBLISH"):
-                m.d.comb += [publish.eq(1), self.write.valid.eq(1)]
+                m.d.comb += [s.publish.eq(1), self.write.valid.eq(1)]
                 with m.If(self.write.ready):
                     m.d.sync += ask
                     m.next = "ASK"
             with m.State("ASK"):
                 m.d.comb += [
                     self.request.valid.eq(self.room),
-                    self._put.addr.eq(queue),
-                    self._put.data.eq(place),
+                    self._put.addr.eq(s.queue),
+                    self._put.data.eq(s.place),
                     self._put.en.eq(1),
                 ]
                 with m.If(self.request.ready & self.room):
                     m.next = "IDLE"
-        return m

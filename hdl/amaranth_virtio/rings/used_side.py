@@ -136,6 +136,7 @@ class UsedSide(wiring.Component):
             put.data.eq(self.done.payload.written),
             put.en.eq(done.valid & done.ready),
             get.addr.eq(writer.chain.token),
+            get.en.eq(writer.look),
             writer.written.eq(get.data),
         ]
 

@@ -50,11 +50,15 @@ class TableContext(data.Struct):
 
 
 class FollowUp(data.Struct):
-    """Chain ``token`` goes on at descriptor ``index``; ``sequential``: that is the one behind the last."""
+    """Chain ``token`` goes on at descriptor ``index``.
+
+    ``sequential``: that is the one behind the last. ``run``: and so was the last itself.
+    """
 
     token: TOKEN
     index: INDEX
     sequential: 1
+    run: 1
 
 
 class DirectEnd(data.Struct):

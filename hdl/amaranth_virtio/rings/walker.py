@@ -146,9 +146,7 @@ class Walker(wiring.Component):
             queues=self.queues, queue_size=self.queue_size, quota=quota, indirect=options.indirect
         )
         m.submodules.rows = rows = Rows(shape=shape, readers=4 if options.indirect else 3)
-        m.submodules.requests = requests = TableRequests(
-            queues=self.queues, quota=quota, indirect=options.indirect
-        )
+        m.submodules.requests = requests = TableRequests(shape=shape)
         m.submodules.follow = follow = Fifo(shape=FollowUp, depth=tokens)
         m.submodules.loader = loader = Loader(width=self.width, shape=shape, options=options)
         m.submodules.schedule = schedule = Schedule(shape=shape, queues=self.queues, quota=quota)
@@ -268,6 +266,18 @@ class Walker(wiring.Component):
             self.released.payload.eq(release.o.payload),
             self.released.valid.eq(release.o.valid & release.o.ready),
         ]
+
+        # Tokens that do not exist need no logic.
+        for token in (
+            requests.head.payload.token,
+            loader.data.payload.context.token,
+            *([loader.item.payload.token] if options.packed else []),
+            segments.begin.payload,
+            completion.i.payload.token,
+            completion.fetched.payload,
+            finish.i.payload,
+        ):
+            m.d.comb += token[shape.sequence_bits + shape.queue_bits :].eq(0)
 
         # The first error, and then where its chain began
         broken, looked = Signal(BrokenChain), Signal(2)

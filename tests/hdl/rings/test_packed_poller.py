@@ -153,6 +153,24 @@ def test_no_chain_stays_unseen_without_a_kick_whenever_the_driver_adds_and_looks
     assert bench.errors == []
 
 
+def test_a_queue_comes_back_whenever_its_block_ends():
+    """Blocks of one descriptor, at any latency, so that one ends in each cycle of a visit to its queue."""
+    bench = bench_of([1, 1, 1], width=256, quota=16)
+
+    async def test(ctx):
+        await pause(ctx, 4)
+        for gaps in ((1, 1), (1, 2), (2, 1), (3, 3)):
+            for latency in range(14):
+                bench.latency = latency
+                for queue, gap in zip((2, 0, 1), (*gaps, 0), strict=True):
+                    add(bench, queue, 1)
+                    await pause(ctx, gap)
+                await bench.until(ctx, lambda: everything_seen(bench), cycles=100)
+                await pause(ctx, 30 + 2 * latency)
+
+    bench.run(test, deadline=30_000)
+
+
 @pytest.mark.parametrize("quota", [1, 4, 16])
 def test_no_more_than_the_quota_is_in_flight_and_others_go_on(quota):
     bench = bench_of([32, 32], quota=quota, hold=lambda queue: None if queue == 0 else 3)

@@ -55,7 +55,7 @@ def test_tokens_leave_in_the_order_of_their_queue_and_as_early_as_that_allows(qu
     assert out == expected
 
 
-def test_tokens_in_order_take_four_cycles_each():
+def test_tokens_in_order_take_three_cycles_each():
     dut = Sequencer(queues=2, quota=8)
 
     async def source(ctx):
@@ -71,7 +71,7 @@ def test_tokens_in_order_take_four_cycles_each():
             while not valid:
                 *_, valid = await ctx.tick().sample(dut.o.valid)
                 cycles += 1
-        assert cycles == 4 * 39
+        assert cycles == 3 * 39
 
     simulate(dut, source, sink)
 
