@@ -244,6 +244,7 @@ class DeviceCore(wiring.Component):
             queues.queue.eq(host.queue),
             queues.write.eq(Mux(writable, host.queue_enable, 0)),
             queues.data.eq(host.queue_data),
+            queues.any_size.eq(negotiation.features[Feature.RING_PACKED]),
             queues.enable_allowed.eq(negotiation.status[3] | host.legacy),
             queues.sweep.eq(sequencer.sweep),
             sequencer.swept.eq(queues.swept),

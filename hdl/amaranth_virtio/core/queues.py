@@ -41,9 +41,9 @@ class Row(data.Struct):
 class QueueContexts(wiring.Component):
     """What the driver set up per queue, in memory.  [virtio 1.4 §4.1.4.3]
 
-    A write to ``size`` counts only if the outcome is a power of two up to ``queue_size``; ``enable``
-    only if 1 is written and ``enable_allowed`` is high. From then on all but ``vector`` is frozen. A
-    vector the function does not have reads as NO_VECTOR. Writes to a queue that does not exist are
+    A write to ``size`` counts only if the outcome is a power of two up to ``queue_size``, or any number from
+    1 to it with ``any_size``; one to ``enable`` only if 1 is written and ``enable_allowed`` is high. From
+    then on all but ``vector`` is frozen. A vector the function does not have reads as NO_VECTOR. Writes to a queue that does not exist are
     ignored, and it reads as ``size`` 0.
 
     An enabled queue can be reset: it reads as ``resetting`` until its context is cleared, and is then as
@@ -66,6 +66,8 @@ class QueueContexts(wiring.Component):
         Byte enables and data of a write to ``queue``, unchanged since the cycle before.
     enable_allowed : :py:`In(1)`
         Queues may be enabled.
+    any_size : :py:`In(1)`
+        Rings are packed.
     reset : :py:`In(1)`, resetting : :py:`Out(1)`
         Reset ``queue``, unchanged since the cycle before; its reset has begun and not ended.
     resets : :py:`Out(stream.Signature(QUEUE, always_ready=True))`
@@ -94,6 +96,7 @@ class QueueContexts(wiring.Component):
                 "write": In(QUEUE_REGISTER_BYTES),
                 "data": In(QueueRegisters),
                 "enable_allowed": In(1),
+                "any_size": In(1),
                 "reset": In(1),
                 "resetting": Out(1),
                 "resets": Out(stream.Signature(QUEUE, always_ready=True)),
@@ -162,7 +165,8 @@ class QueueContexts(wiring.Component):
             m.d.comb += size.word_select(byte, 8).eq(
                 Mux(size_write[byte], self.data.size.word_select(byte, 8), row.size.word_select(byte, 8))
             )
-        legal = Cat(size == 1 << power for power in range(self.queue_size.bit_length())).any()
+        power_of_two = Cat(size == 1 << power for power in range(self.queue_size.bit_length())).any()
+        legal = power_of_two | (self.any_size & (size != 0) & (size < self.queue_size))
         one = (self.data.enable & Cat(bit.replicate(8) for bit in enable_write)) == 1
         beginning = Signal()
         m.d.comb += [

@@ -79,7 +79,7 @@ class PackedPoller(wiring.Component):
     clear : :py:`In(1)`, clear_queue : :py:`In(queue)`
         Start this queue's ring from the beginning.
     error : :py:`Out(stream.Signature(ErrorReport, always_ready=True))`
-        CHAIN_INCOMPLETE, with ``descriptor``.
+        CHAIN_INCOMPLETE or CHAIN_LOOP, with ``descriptor``.
     """
 
     def __init__(self, *, queues: int, quota: int, event_idx: bool):
@@ -242,7 +242,14 @@ class PackedPoller(wiring.Component):
                     with m.If(ahead.data.last_look & ~place.moved):
                         m.d.sync += [
                             self.error.valid.eq(1),
-                            self.error.payload.cause.eq(Cause.CHAIN_INCOMPLETE),
+                            # One that fills the ring goes on at its own beginning.
+                            self.error.payload.cause.eq(
+                                Mux(
+                                    place.position == place.begin,
+                                    Cause.CHAIN_LOOP,
+                                    Cause.CHAIN_INCOMPLETE,
+                                )
+                            ),
                             self.error.payload.queue.eq(queue),
                             self.error.payload.descriptor.eq(place.position),
                         ]
