@@ -59,6 +59,14 @@ def test_a_driver_accepts_the_ring_features_of_its_variant_and_no_others(variant
     run(go())
 
 
+def test_a_variant_is_found_by_its_name():
+    for variant in (*variants(), RingVariant(True, False, True, False, True, True, True)):
+        assert RingVariant.named(variant.name) == variant
+    for name in ("", "packed-split", "event", "split-order-event", "split-packed", "split-fast"):
+        with pytest.raises(ValueError, match=f"there is no variant of rings '{name}'"):
+            RingVariant.named(name)
+
+
 def test_a_variant_that_is_not_offered_is_an_error():
     async def go(**options):
         device = await probe(rng_host(**options), variant=RingVariant(packed=True, event_idx=True))
