@@ -10,6 +10,7 @@ import cocotb
 from cocotb.triggers import SimTimeoutError, with_timeout
 from cocotbext.virtio.backends.cocotb import CocotbHost
 from cocotbext.virtio.suite import Bench, Case, cases, run_case
+from cocotbext.virtio.variant import PLAIN, RingVariant
 
 from .bring_up import bring_up
 from .config import Configuration
@@ -25,12 +26,14 @@ async def suite(dut) -> None:
     configuration = Configuration(**given["configuration"])
     driver = {name: given[name] for name in ("transport", "habit") if name in given}
     bench, host = await bring_up(dut, configuration, stall=given["stall"], seed=given["seed"], **driver)
+    bench.variant = RingVariant.named(given.get("variant", PLAIN.name))
     listed = cases(
         configuration.device,
         profile=configuration.profile,
         backend=bench.backend,
         interface=bench.interface,
         transport=bench.transport,
+        variant=bench.variant,
     )
     failed = [
         entry.name

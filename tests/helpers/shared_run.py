@@ -27,17 +27,21 @@ def shared_run(
     *,
     deadline_s: float,
     driver: tuple[str, str] | None = None,
+    variant: str | None = None,
 ) -> Outcome:
     """The outcome of ``module`` on a design; run by the first worker that asks, once per test session.
 
-    ``driver`` is the transport and the habit of its driver, where the module wants to know.
+    ``driver`` is the transport and the habit of its driver, and ``variant`` the name of its variant of rings,
+    where the module wants to know.
     """
-    name = "-".join((configuration.name, *(driver or ()), f"stall-{stall}"))
+    name = "-".join((configuration.name, *(driver or ()), *((variant,) if variant else ()), f"stall-{stall}"))
     directory = build_root() / kind / name
     directory.mkdir(parents=True, exist_ok=True)
     arguments: dict[str, Any] = {"configuration": configuration.as_dict(), "stall": stall, "seed": 1}
     if driver is not None:
         arguments |= {"transport": driver[0], "habit": driver[1]}
+    if variant is not None:
+        arguments["variant"] = variant
     with locked(directory / "session.lock"):
         return once(
             directory / "outcome", lambda: _simulate(module, configuration, arguments, directory, deadline_s)

@@ -8,17 +8,19 @@ from cocotbext.virtio.driver import probe
 from cocotbext.virtio.function import DriverError
 from cocotbext.virtio.memory import Arena, HostMemory
 from cocotbext.virtio.split import SplitQueue, Used
+from cocotbext.virtio.variant import RingVariant, variants
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from virtio_models.entropy import EntropySource
+from virtio_models.options import RingOptions
 from virtio_models.rng import Rng
 
-NEXT, WRITE = 1, 2
+NEXT, WRITE, INDIRECT = 1, 2, 4
 
 
-def make(size=8, seed=0):
+def make(size=8, seed=0, **variant):
     memory = HostMemory([Arena(0x1000, bytearray(0x4000))], seed=seed)
-    return memory, SplitQueue(memory, 0, size, rng=random.Random(seed))
+    return memory, SplitQueue(memory, 0, size, rng=random.Random(seed), variant=RingVariant(**variant))
 
 
 def descriptor(queue, number):
@@ -216,5 +218,200 @@ def test_indices_wrap_at_16_bits_on_both_sides():
             await device.wait(*requests)
             assert all(request.used == 9 for request in requests)
         assert queue.used_index == (far + 9) % 2**16
+
+    run(go())
+
+
+# -- indirect tables, event index, in order ----------------------------------------------------------
+
+
+def entries(memory, address, count):
+    raw = [memory.read(address + 16 * n, 16) for n in range(count)]
+    cuts = ((0, 8), (8, 12), (12, 14), (14, 16))
+    return [tuple(int.from_bytes(entry[a:b], "little") for a, b in cuts) for entry in raw]
+
+
+def follow(table):
+    """What a device finds in an indirect table: ``(address, length, flags without NEXT)``."""
+    number, found = 0, []
+    while True:
+        address, length, flags, following = table[number]
+        found.append((address, length, flags & ~NEXT))
+        if not flags & NEXT:
+            return found
+        number = following
+
+
+@pytest.mark.parametrize("direct", [0, 1, 2])
+@pytest.mark.parametrize("seed", range(6))
+def test_a_chain_ends_in_a_table(direct, seed):
+    """The table may be linked in any order from its first entry, and is readable while in flight."""
+    memory, queue = make(8, seed, indirect=True)
+    buffers = [(0x1100, 16, 0), (0x1200, 5, 0), (0x1300, 7, WRITE), (0x1400, 9, WRITE)]
+    head = queue.add_chain([b[:2] for b in buffers[:2]], [b[:2] for b in buffers[2:]], direct=direct)
+    found, number = [], head
+    for _ in range(direct):
+        address, length, flags, number = descriptor(queue, number)
+        assert flags & NEXT
+        found.append((address, length, flags & ~NEXT))
+    address, length, flags, following = descriptor(queue, number)
+    assert (flags & ~WRITE, length, following) == (INDIRECT, 16 * (4 - direct), 0)
+    assert found + follow(entries(memory, address, 4 - direct)) == buffers
+    assert memory.check(address, length, write=False) and not memory.check(address, 1, write=True)
+    assert queue.free == 8 - direct - 1
+    play(queue, (head, 16))
+    assert queue.get_used() == Used(head, 16)
+    assert not memory.check(address, length, write=False)
+    assert queue.free == 8
+
+
+def test_in_order_descriptors_and_tables_are_used_from_the_first_on():
+    memory, queue = make(4, indirect=True, in_order=True)
+    for expected in ([0, 1, 2], [3, 0, 1], [2, 3, 0]):
+        head = queue.add_chain([(0x1100, 4)] * 4, direct=2)
+        numbers = [head, descriptor(queue, head)[3]]
+        numbers.append(descriptor(queue, numbers[1])[3])
+        assert numbers == expected
+        table = entries(memory, descriptor(queue, numbers[2])[0], 2)
+        assert [entry[3] for entry in table] == [1, 0]
+        play(queue, (head, 0))
+        queue.get_used()
+
+
+def batch(queue, count, head, length):
+    """One element, where that of the first chain would be, for several chains."""
+    index = queue.used_index
+    play(queue, (head, length))
+    queue.used.write(((index + count) % 2**16).to_bytes(2, "little"), 2)
+
+
+def test_in_order_one_used_element_stands_for_a_batch():
+    """Those without one count as written completely.  [virtio 1.4 §2.7.9]"""
+    _, queue = make(8, in_order=True)
+    heads = [queue.add_chain([], [(0x1300, size)]) for size in (7, 5, 3, 2)]
+    batch(queue, 3, heads[2], 1)
+    assert queue.returned == 3
+    batch(queue, 1, heads[3], 2)
+    found = [queue.get_used() for _ in range(5)]
+    assert found == [Used(heads[0], 7), Used(heads[1], 5), Used(heads[2], 1), Used(heads[3], 2), None]
+    assert sorted(queue.unused) == list(range(8))
+
+
+def test_in_order_another_order_is_noticed():
+    """An element for the second chain counts for the first as well, which the index does not."""
+    _, queue = make(8, in_order=True)
+    queue.add_chain([], [(0x1300, 7)])
+    second = queue.add_chain([], [(0x1300, 7)])
+    play(queue, (second, 7))
+    with pytest.raises(DriverError, match="used.idx is 1 ahead, with a batch of 2 chains"):
+        queue.get_used()
+
+
+def set_avail_event(queue, index):
+    queue.used.write(index.to_bytes(2, "little"), 4 + 8 * queue.size)
+
+
+def test_kicks_are_wanted_unless_the_flags_say_otherwise():
+    _, queue = make()
+    assert queue.needs_kick()
+    queue.used.write(b"\1\0")
+    queue.add_chain([(0x1100, 4)])
+    assert not queue.needs_kick()
+    queue.used.write(b"\0\0")
+    assert queue.needs_kick()
+
+
+@pytest.mark.parametrize(
+    ("start", "added", "event", "wanted"),
+    [
+        (0, 1, 0, True),
+        (0, 1, 1, False),
+        (0, 3, 2, True),
+        (0, 3, 3, False),
+        (5, 2, 4, False),
+        (5, 2, 5, True),
+        (5, 2, 0x8005, False),
+        (0xFFFE, 3, 0xFFFD, False),
+        (0xFFFE, 3, 0xFFFF, True),
+        (0xFFFE, 3, 0, True),
+        (0xFFFE, 3, 1, False),
+        (7, 0, 6, False),
+    ],
+)
+def test_a_kick_is_wanted_when_its_entry_has_been_made_available(start, added, event, wanted):
+    _, queue = make(event_idx=True)
+    queue.next_avail = start
+    queue.publish()
+    queue.needs_kick()
+    set_avail_event(queue, event)
+    queue.used.write(b"\1\0")  # which means nothing here
+    for _ in range(added):
+        queue.add_chain([(0x1100, 4)])
+    assert queue.needs_kick() == wanted
+    assert not queue.needs_kick()
+
+
+def used_event(queue):
+    return int.from_bytes(queue.avail.read(4 + 2 * queue.size, 2), "little")
+
+
+def test_interrupts_are_asked_for_at_the_next_used_entry():
+    _, queue = make(event_idx=True)
+    for count in range(3):
+        head = queue.add_chain([], [(0x1300, 7)])
+        assert (used_event(queue), queue.avail.read(0, 2)) == (count, b"\0\0")
+        assert not queue.arm()
+        play(queue, (head, 7))
+        assert queue.arm()
+        queue.get_used()
+    queue.arm(after=4)
+    assert used_event(queue) == 7
+    queue.want_interrupts(False)
+    queue.add_chain([], [(0x1300, 7)])
+    assert (used_event(queue), queue.avail.read(0, 2)) == (2, b"\0\0")
+
+
+@pytest.mark.parametrize(("event_idx", "flags"), [(True, 1), (False, 3)])
+def test_flags_that_a_device_must_not_set_are_noticed(event_idx, flags):
+    _, queue = make(event_idx=event_idx)
+    head = queue.add_chain([], [(0x1300, 7)])
+    queue.used.write(flags.to_bytes(2, "little"))
+    play(queue, (head, 7))
+    with pytest.raises(DriverError, match=f"used.flags has unknown bits 0x{flags}"):
+        queue.get_used()
+
+
+def test_an_event_index_that_was_not_negotiated_is_noticed():
+    _, queue = make()
+    set_avail_event(queue, 3)
+    play(queue, (queue.add_chain([], [(0x1300, 7)]), 7))
+    with pytest.raises(DriverError, match="avail_event is 3, without EVENT_IDX"):
+        queue.get_used()
+
+
+@pytest.mark.parametrize("variant", [v for v in variants() if not v.packed and v.event_idx], ids=str)
+def test_event_indices_wrap_at_16_bits_on_both_sides(variant):
+    """Every kick is asked about, and every interrupt waited for, across the end of the indices."""
+
+    async def go():
+        host = ModelHost(Rng(EntropySource(1)), queue_size=4, rings=RingOptions())
+        device = await probe(host, variant=variant)
+        await device.start(queue_size=4)
+        queue, far = device.queues[0], 0xFFFA
+        model = host.device.queues[0]
+        model.next_avail = model.used_index = model._told = far
+        queue.next_avail = queue.next_used = far
+        queue.publish()
+        queue.needs_kick()
+        queue.used.write(far.to_bytes(2, "little"), 2)
+        set_avail_event(queue, far)
+        for count in (1, 3, 2, 4, 1, 2):
+            before = host.interrupts(1)
+            requests = [device.prepare(0, [], [9], direct=0 if variant.indirect else 1) for _ in range(count)]
+            await device.kick()
+            await device.wait_interrupt(1, before)
+            await device.wait(*requests)
+            await host.sleep(2000)
+        assert queue.used_index == (far + 13) % 2**16
 
     run(go())

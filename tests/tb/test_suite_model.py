@@ -18,16 +18,26 @@ GUESTS = [(Interface.LEGACY, "legacy", habit) for habit in ("natural", "bytes")]
 DEVICES = [(device, driver) for device in ("rng", "blk") for driver in DRIVERS]
 DEVICES += [("vmmci", driver) for driver in GUESTS]
 BLK = [("blk", driver) for driver in DRIVERS]
-#: With a ring that is not plain, each case with one seed: a different one for each variant.
-SEEDS = {variant: (1, 2) if variant == PLAIN else (3 + n,) for n, variant in enumerate(variants())}
+#: Variants of a device that has both interfaces: the same rings are behind them.
+BOTH = (PLAIN, RingVariant(indirect=True, event_idx=True), RingVariant(True, True, True, True))
+
+
+def variants_of(driver):
+    """All that there are; where another driver has them as well, some."""
+    return [found for found in variants(driver[1]) if driver[0] != Interface.TRANSITIONAL or found in BOTH]
+
+
+def seeds(variant):
+    """With a ring that is not plain one for each case, and another one for each variant."""
+    return (1, 2) if variant == PLAIN else (3 + variants().index(variant),)
 
 
 def listed(devices, *, profile="default"):
     return [
         (device, driver, variant, seed, entry)
         for device, driver in devices
-        for variant in variants(driver[1])
-        for seed in SEEDS[variant]
+        for variant in variants_of(driver)
+        for seed in seeds(variant)
         for entry in cases(
             device,
             profile=profile,
@@ -64,15 +74,27 @@ def test_the_read_only_reference_device_passes(device, driver, variant, seed, en
     run(run_case(entry, bench(device, driver, variant, seed=seed, read_only=True)))
 
 
-@pytest.mark.parametrize("queues", [2, 3])
 @pytest.mark.parametrize(
     ("device", "driver", "variant", "seed", "entry"), listed(BLK, profile="queues"), ids=label
 )
-def test_the_reference_device_with_several_queues_passes(device, driver, variant, seed, entry, queues):
-    run(run_case(entry, bench(device, driver, variant, seed=seed, queues=queues)))
+def test_the_reference_device_with_several_queues_passes(device, driver, variant, seed, entry):
+    run(run_case(entry, bench(device, driver, variant, seed=seed, queues=2 + seed % 2)))
 
 
-RUNS = [(device, driver, variant) for device, driver in DEVICES for variant in variants(driver[1])]
+MANY = 20
+MANY_RUNS = [
+    (variant, entry)
+    for _, driver, variant, seed, entry in listed(BLK[:1], profile="queues")
+    if variant in BOTH and seed != 2 and not entry.name.startswith("blk.")
+]
+
+
+@pytest.mark.parametrize(("variant", "entry"), MANY_RUNS, ids=label)
+def test_the_reference_device_with_many_queues_passes(variant, entry):
+    run(run_case(entry, bench("blk", DRIVERS[0], variant, seed=5, queues=MANY)))
+
+
+RUNS = [(device, driver, variant) for device, driver in DEVICES for variant in variants_of(driver)]
 
 
 @pytest.mark.parametrize(("device", "driver", "variant"), RUNS, ids=label)

@@ -94,11 +94,13 @@ class BlkAnswer(wiring.Component):
         pick = Signal()  # a request ends in this cycle, or none is there
         go = Signal()
         token = Signal(TOKEN)
+        reading = Signal()
+        made = Signal(self.width)  # a beat that is not from the storage
         read_next = self._pick(m, pick, token, left, status, identify)
         m.d.comb += [
             go.eq(writable.ready | self.reset),
             writable.p.token.eq(token),
-            writable.p.data.eq(read_data.p.data),  # what is behind a status does not count
+            writable.p.data.eq(Mux(reading, read_data.p.data, 0) | made),
         ]
 
         with m.FSM():
@@ -107,6 +109,7 @@ class BlkAnswer(wiring.Component):
                 self._go_on(m, read_next)
             with m.State("READ"):
                 m.d.comb += [
+                    reading.eq(1),
                     writable.valid.eq(read_data.valid),
                     writable.p.count.eq(lanes),
                     read_data.ready.eq(go),
@@ -124,7 +127,7 @@ class BlkAnswer(wiring.Component):
                     many.eq(left[shift + 1 :].any() | (left[shift] & left[:shift].any())),
                     several.eq(many | left[1 : shift + 1].any()),
                     writable.valid.eq(several),
-                    writable.p.data.eq(self._serial(m, identify, several & go)),
+                    made.eq(self._serial(m, identify, several & go)),
                     writable.p.count.eq(Mux(many, lanes, (left - 1)[: shift + 1])),
                 ]
                 with m.If(go & many):
@@ -134,7 +137,7 @@ class BlkAnswer(wiring.Component):
             with m.State("STATUS"):
                 m.d.comb += [
                     writable.valid.eq(1),
-                    writable.p.data[:8].eq(status),
+                    made.eq(status),
                     writable.p.count.eq(left.any()),
                     writable.p.last.eq(1),
                     self.free.eq(go),

@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 from ..chain import TOKEN
 from .fifo import Fifo
 from .layout import ChainDone
+from .walk_layout import NO_COLLISION
 
 __all__ = ["Completion"]
 
@@ -88,7 +89,9 @@ class Completion(wiring.Component):
 
         m.submodules.round = round_ = Fifo(shape=TOKEN, depth=self.tokens)
         done_layout = data.StructLayout({"written": 32, "more": 1})
-        m.submodules.written = written = Memory(shape=done_layout, depth=self.tokens, init=[])
+        m.submodules.written = written = Memory(
+            shape=done_layout, depth=self.tokens, init=[], attrs=NO_COLLISION
+        )
         put_done, get_done = written.write_port(), written.read_port()
         ended = Signal(range(self.tokens + 1))  # chains whose segments were ended before they were taken
         came = self.i.valid & self.i.ready

@@ -8,6 +8,8 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from .walk_layout import NO_COLLISION
+
 __all__ = ["Fifo"]
 
 SMALL = 32  # rows that are cheap in LUT RAM, which is read in the same cycle
@@ -45,7 +47,7 @@ class Fifo(wiring.Component):
         """Build the memory and two counters."""
         m = Module()
         bits = ceil_log2(self.depth)
-        m.submodules.memory = memory = Memory(shape=self.shape, depth=1 << bits, init=[])
+        m.submodules.memory = memory = Memory(shape=self.shape, depth=1 << bits, init=[], attrs=NO_COLLISION)
         put = memory.write_port()
         get = memory.read_port(domain="comb" if self.depth <= SMALL else "sync")
         written, read = Signal(bits + 1), Signal(bits + 1)

@@ -14,7 +14,7 @@ from .fifo import Fifo
 from .layout import TableJob
 from .options import RingFeatures
 from .sequencer import Sequencer
-from .walk_layout import INDEX, BrokenChain, DirectEnd, TablePlace, WalkShape
+from .walk_layout import INDEX, NO_COLLISION, BrokenChain, DirectEnd, TablePlace, WalkShape
 
 __all__ = ["Schedule", "candidate_layout"]
 
@@ -101,9 +101,9 @@ class Schedule(wiring.Component):
         ]
 
         # What is known of a chain stands in a register when the sequencer gives it out.
-        m.submodules.firsts = firsts = Memory(shape=INDEX, depth=tokens, init=[])
+        m.submodules.firsts = firsts = Memory(shape=INDEX, depth=tokens, init=[], attrs=NO_COLLISION)
         end_layout = data.StructLayout({"index": INDEX, "indirect": 1, "id": 16})
-        m.submodules.ends = ends = Memory(shape=end_layout, depth=tokens, init=[])
+        m.submodules.ends = ends = Memory(shape=end_layout, depth=tokens, init=[], attrs=NO_COLLISION)
         put_first, get_first, tell_first = firsts.write_port(), firsts.read_port(), firsts.read_port()
         put_end, get_end = ends.write_port(), ends.read_port()
         first, end = Signal(INDEX), Signal(end_layout)
@@ -136,7 +136,9 @@ class Schedule(wiring.Component):
         """Build the accounts of rows, and the FSM that looks at a chain's indirect descriptor."""
         shape, bits, rows = self.shape, exact_log2(self.quota), 2 << self.shape.index_bits
         counter = unsigned(shape.index_bits + 2)  # rows, modulo twice their number
-        m.submodules.tables = tables = Memory(shape=TablePlace, depth=self.queues * self.quota, init=[])
+        m.submodules.tables = tables = Memory(
+            shape=TablePlace, depth=self.queues * self.quota, init=[], attrs=NO_COLLISION
+        )
         m.submodules.given = given = Memory(shape=counter, depth=self.queues, init=[])
         m.submodules.returned = returned = Memory(shape=counter, depth=self.queues, init=[])
         put_table, get_table, end_table = tables.write_port(), tables.read_port(), tables.read_port()

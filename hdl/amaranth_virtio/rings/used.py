@@ -49,8 +49,11 @@ class _State:
         self.base = Signal(63)  # in units of 2 bytes, like ``offset``
         self.offset = Signal(len(self.limit) + 3)
         self.address = Signal(64)
-        self.beats = Signal(3)
-        self.straddles = Signal()  # the element crosses the end of a page
+        self.in_last_block = Signal()  # it begins in the last 64 bytes of a page
+        self.dword = Signal(4)  # of those 64 bytes, that which its next beat begins with
+        self.beats = Signal(3)  # before this one
+        self.straddles = Signal()  # this beat crosses the end of a page
+        self.page_end = Signal()  # the next one would be in another page
         self.last = Signal()  # it ends with this element
         self.joined = Signal()  # it goes on with the next descriptor
         self.between = Signal()  # this beat is the next descriptor's ``address``
@@ -171,20 +174,14 @@ class UsedWriter(wiring.Component):
 
         # Where a write ends. It is no longer than a block of 64 bytes, so the only block that can be the
         # last of its page before the write's end is the one it begins in.
-        page_end = Signal()
-        dword = Signal(4)
-        block_end = s.address[6:12].all()
         m.d.comb += [
-            dword.eq(s.address[2:6] + Cat(Const(0, 1), s.beats)),
-            page_end.eq(block_end & (dword == 14)),
-            s.straddles.eq(block_end & (dword == 15) & ~s.half),
             s.final.eq(s.ahead == s.end),
             s.last.eq(
                 s.final
                 | s.back
                 | s.half
                 | s.straddles
-                | page_end
+                | s.page_end
                 | (s.place[:size_bits] | ~s.limit).all()
                 | Mux(packed, (s.beats[1:] == 3) | (record.skip != 1), s.beats == 7)
             ),
@@ -222,9 +219,25 @@ class UsedWriter(wiring.Component):
         taken = Signal()
         excess = Signal(signed(size_bits + 2))  # of a place in a packed ring beyond the ring's end
         here = Mux(s.back, s.old, s.place)[:size_bits]
+        offset = Signal.like(s.offset)
+        in_page = Signal(12)  # address there
+        m.d.comb += [
+            offset.eq(Mux(packed, Cat(Const(0b100, 3), here), Cat(s.half, Const(1, 1), here & s.limit))),
+            in_page.eq(Cat(Const(1, 1), s.base[:11]) + Cat(s.half, offset)),
+        ]
         begin = [
-            s.offset.eq(Mux(packed, Cat(Const(0b100, 3), here), Cat(s.half, Const(1, 1), here & s.limit))),
+            s.offset.eq(offset),
+            s.in_last_block.eq(in_page[6:].all()),
+            s.dword.eq(in_page[2:6]),
+            s.straddles.eq(in_page[2:].all()),
+            s.page_end.eq(in_page[3:].all() & ~in_page[2]),
             s.beats.eq(0),
+        ]
+        go_on = [
+            s.dword.eq(s.dword + 2),
+            s.straddles.eq(s.in_last_block & (s.dword == 13)),
+            s.page_end.eq(s.in_last_block & (s.dword == 12)),
+            s.beats.eq(s.beats + 1),
         ]
         # Without EVENT_IDX, what is read stands where the driver area begins.
         ask = []
@@ -289,7 +302,11 @@ class UsedWriter(wiring.Component):
                 m.d.comb += self.write.valid.eq(~s.muted)
                 with m.If(taken):
                     m.d.comb += self.finished.valid.eq(~s.straddles)
-                    m.d.sync += [s.half.eq(s.straddles), s.beats.eq(s.beats + 1), s.joined.eq(~s.last)]
+                    m.d.sync += [
+                        s.half.eq(s.straddles),
+                        s.joined.eq(~s.last),
+                        *go_on,
+                    ]
                     with m.If(~s.straddles & ~s.back):
                         m.d.sync += s.place.eq(s.place + Mux(packed, record.skip[: size_bits + 1], 1))
                     with m.If(packed):
@@ -318,7 +335,7 @@ class UsedWriter(wiring.Component):
                 m.d.comb += [s.between.eq(1), self.write.valid.eq(s.joined & ~s.muted)]
                 with m.If(taken | ~s.joined):
                     m.d.comb += s.shift.eq(1)
-                    m.d.sync += s.beats.eq(s.beats + 1)
+                    m.d.sync += go_on
                     with m.If(excess >= 0):
                         m.d.sync += [s.place[:15].eq(excess), s.place[15].eq(~s.place[15])]
                     with m.If(s.joined):

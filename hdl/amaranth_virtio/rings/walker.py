@@ -24,7 +24,15 @@ from .rows import Rows
 from .schedule import Schedule
 from .sequencer import Sequencer
 from .table_requests import TableRequests
-from .walk_layout import BrokenChain, FollowUp, RecordLookup, SegmentOrEnd, TableContext, WalkShape
+from .walk_layout import (
+    NO_COLLISION,
+    BrokenChain,
+    FollowUp,
+    RecordLookup,
+    SegmentOrEnd,
+    TableContext,
+    WalkShape,
+)
 from .writable import WritableSegments
 
 __all__ = ["Walker"]
@@ -221,7 +229,7 @@ class Walker(wiring.Component):
         ]
         announced = data.StructLayout({"token": TOKEN, "readable": 32, "writable": 32})
         m.submodules.chains = chains = Fifo(shape=announced, depth=tokens)
-        m.submodules.records = records = Memory(shape=ChainRecord, depth=tokens, init=[])
+        m.submodules.records = records = Memory(shape=ChainRecord, depth=tokens, init=[], attrs=NO_COLLISION)
         put_record, get_record = records.write_port(), records.read_port()
         passed = checker.chain
         m.d.comb += [

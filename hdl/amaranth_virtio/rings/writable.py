@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..chain import TOKEN
 from .row_walk import RowWalk, part_layout
-from .walk_layout import SegmentOrEnd, WalkShape
+from .walk_layout import NO_COLLISION, SegmentOrEnd, WalkShape
 
 __all__ = ["WritableSegments"]
 
@@ -62,7 +62,9 @@ class WritableSegments(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         """Build the memory of what chains have, and the FSM round the walk."""
         m = Module()
-        m.submodules.parts = parts = Memory(shape=self.shape.part, depth=self.tokens, init=[])
+        m.submodules.parts = parts = Memory(
+            shape=self.shape.part, depth=self.tokens, init=[], attrs=NO_COLLISION
+        )
         m.submodules.walk = walk = RowWalk(shape=self.shape)
         put, get = parts.write_port(), parts.read_port()
         token, part = Signal(TOKEN), Signal(self.shape.part)

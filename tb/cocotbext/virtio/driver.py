@@ -251,11 +251,13 @@ class VirtioDevice:
         writable: Sequence[int] = (),
         *,
         direct: int | None = None,
+        publish: bool = True,
     ) -> Request:
         """Link a chain and make it available, without a kick.
 
         Each element is a buffer of its own, at an arbitrary address: content for readable ones, length
-        for writable ones. ``direct`` is as for :meth:`~.ring.Ring.link`.
+        for writable ones. ``direct`` and ``publish`` are as for
+        :meth:`~.ring.Ring.add_chain`.
         """
         memory, ring = self.host.memory, self.queues[queue]
         sources, sinks = [], []
@@ -266,7 +268,7 @@ class VirtioDevice:
             sinks.append(memory.alloc(length, align=64, offset=self.rng.randrange(64)))
             sinks[-1].write(bytes([UNTOUCHED]) * length)
         inputs, outputs = ([(b.address, b.size) for b in part] for part in (sources, sinks))
-        head = ring.add_chain(inputs, outputs, direct=direct)
+        head = ring.add_chain(inputs, outputs, direct=direct, publish=publish)
         request = Request(queue, head, sources, sinks)
         self._requests[queue, head] = request
         return request

@@ -69,7 +69,7 @@ class PackedQueue(Ring):
         self.next_used, self.used_wrap = 0, True  # where the next used descriptor comes
         self._free = size
         self._known = [self.desc.read(DESCRIPTOR_BYTES * n, DESCRIPTOR_BYTES) for n in range(size)]
-        self._unpublished: list[tuple[int, int]] = []  # heads, and the flags that make them available
+        self.unpublished: list[tuple[int, int]] = []  # linked heads, and flags that make them available
         self._since = 0  # entries made available since it was last asked whether the device wants a kick
 
     @property
@@ -141,7 +141,7 @@ class PackedQueue(Ring):
             # Only the last one's id counts.  [§2.8.6]
             shown = identity if last else self._rng.randrange(2**16)
             if not position:
-                self._unpublished.append((number, flags))
+                self.unpublished.append((number, flags))
                 flags = int.from_bytes(self._known[number][FLAGS_OFFSET:], "little")
             self.write_descriptor(number, entry.address, entry.length, shown, flags)
         return identity, numbers
@@ -153,13 +153,12 @@ class PackedQueue(Ring):
 
     def publish(self) -> None:
         """Make all linked chains available, the first one last, so that they become visible as one."""
-        for number, flags in reversed(self._unpublished):
+        for number, flags in reversed(self.unpublished):
             self.set_descriptor_flags(number, flags)
-        self._unpublished.clear()
+        self.unpublished.clear()
 
-    def make_available(self, identity: int) -> None:
-        """As :meth:`publish`, for the ring has its chains in the order in which they were linked."""
-        self.publish()
+    def put_available(self, head: int) -> None:
+        """Nothing: the ring has its chains in the order in which they were linked."""
 
     def device_suppression(self) -> tuple[EventFlags, int, int]:
         """The device's event suppression: flags, offset and wrap; :class:`DriverError`."""

@@ -212,8 +212,12 @@ class Ring(ABC):
         """Write one descriptor for each entry, but make none available: id, and what it takes up."""
 
     @abstractmethod
-    def make_available(self, identity: int) -> None:
-        """Make a linked chain available, together with what is before it in the ring."""
+    def put_available(self, head: int) -> None:
+        """Put a linked chain, by its id, where the device will find it, but do not publish it yet."""
+
+    @abstractmethod
+    def publish(self) -> None:
+        """Let the device see all chains that were put there."""
 
     def add_chain(
         self,
@@ -221,6 +225,7 @@ class Ring(ABC):
         writable: Sequence[tuple[int, int]] = (),
         *,
         direct: int | None = None,
+        publish: bool = True,
     ) -> int:
         """Link a chain and make it available; returns its id. The kick is the caller's.
 
@@ -229,7 +234,9 @@ class Ring(ABC):
         identity = self.link(readable, writable, direct=direct)
         if self._wanted:
             self.arm()
-        self.make_available(identity)
+        self.put_available(identity)
+        if publish:
+            self.publish()
         return identity
 
     @abstractmethod

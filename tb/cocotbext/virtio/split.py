@@ -152,11 +152,6 @@ class SplitQueue(Ring):
         self._published = self.next_avail if index is None else index % 2**16
         self.avail.write(self._published.to_bytes(2, "little"), 2)
 
-    def make_available(self, identity: int) -> None:
-        """Put it into the available ring and publish that."""
-        self.put_available(identity)
-        self.publish()
-
     @property
     def avail_event(self) -> int:
         """Index of the available entry of which the device wants to hear, with EVENT_IDX.  [§2.7.10]"""

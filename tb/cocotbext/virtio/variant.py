@@ -63,6 +63,15 @@ class RingVariant:
         words = [word for name, (_, word) in _FEATURES.items() if getattr(self, name)]
         return "-".join(words if self.packed else ["split", *words])
 
+    @classmethod
+    def named(cls, name: str) -> "RingVariant":
+        """The one with this name; ``ValueError``."""
+        words = name.split("-")
+        values = {attribute: word in words for attribute, (_, word) in _FEATURES.items()}
+        if (found := cls(**values)).name != name:
+            raise ValueError(f"there is no variant of rings {name!r}")
+        return found
+
     @property
     def ring(self) -> "RingVariant":
         """Without what does not concern the ring itself: notifications' contents and resets."""

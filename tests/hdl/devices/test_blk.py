@@ -1,7 +1,6 @@
-"""Block device against a reference in Python, written from VIRTIO 1.4 §5.2.6."""
+"""Block device against a reference in Python."""
 
 import random
-import struct
 from typing import Any
 
 import pytest
@@ -9,104 +8,28 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth_virtio.devices.blk import BlkDevice
 from amaranth_virtio.devices.ram_disk import RamDisk
+from helpers.blk import (
+    DISCARD,
+    FLUSH,
+    FLUSH_ACCEPTED,
+    FLUSH_OUT,
+    GET_ID,
+    IN,
+    IOERR,
+    MAX_CLEAR,
+    OK,
+    OUT,
+    SECTORS,
+    SERIAL,
+    UNSUPP,
+    ZEROES,
+    BlkBench,
+    reference,
+    request,
+    segment,
+)
 from helpers.chains import ChainHost, Job
 from helpers.simulation import STALLS, simulate
-from helpers.storage import PythonStorage
-
-IN, OUT, FLUSH, FLUSH_OUT, GET_ID, DISCARD, ZEROES = 0, 1, 4, 5, 8, 11, 13
-OK, IOERR, UNSUPP = b"\0", b"\1", b"\2"
-FLUSH_ACCEPTED, WCE_ACCEPTED, VERSION_1 = 1 << 9, 1 << 11, 1 << 32
-SERIAL = b"disk-of-the-tests"
-SECTORS = 12
-MAX_CLEAR, MAX_SEGMENTS = 5, 4
-
-
-def request(kind: int, sector: int, data: bytes = b"", room: int = 0) -> Job:
-    """A request with ``room`` writable bytes in front of the status."""
-    return Job(struct.pack("<IIQ", kind, 0xDEADBEEF, sector) + data, room + 1)
-
-
-def segment(sector: int, count: int, flags: int = 0) -> bytes:
-    """Part of the data of DISCARD and WRITE_ZEROES."""
-    return struct.pack("<QLL", sector, count, flags)
-
-
-def clear(content: bytearray, kind: int, data: bytes) -> bytes:
-    """Status of a DISCARD or WRITE_ZEROES; the storage of the tests fills what is discarded with 0xdd."""
-    if len(data) % 16 or len(data) > 16 * MAX_SEGMENTS:
-        return IOERR
-    for sector, count, flags in struct.iter_unpack("<QLL", data):
-        if flags > 1 or (flags and kind == DISCARD):
-            return UNSUPP
-        if count > MAX_CLEAR or 512 * (sector + count) > len(content):
-            return IOERR
-        fill = b"\xdd" if kind == DISCARD else b"\0"
-        content[512 * sector : 512 * (sector + count)] = fill * 512 * count
-    return OK
-
-
-def reference(content: bytearray, job: Job, read_only: bool = False, legacy: bool = False) -> bytes:
-    """What the device has to write for ``job``; stores what it has to store."""
-    if job.writable == 0:
-        return b""
-    room = job.writable - 1
-    if len(job.readable) < 16 or job.fails_at is not None:
-        return bytes(room) + IOERR
-    kind, _, sector = struct.unpack("<IIQ", job.readable[:16])
-    data = job.readable[16:]
-    start, end = 512 * sector, len(content)
-    if kind == IN:
-        if room % 512 or start + room > end:
-            return bytes(room) + IOERR
-        return bytes(content[start : start + room]) + OK
-    if kind == OUT:
-        if read_only or len(data) % 512 or start + len(data) > end:
-            return bytes(room) + IOERR
-        content[start : start + len(data)] = data
-        return bytes(room) + OK
-    if kind == FLUSH or (legacy and kind == FLUSH_OUT):
-        return bytes(room) + OK
-    if kind == GET_ID:
-        return SERIAL.ljust(20, b"\0").ljust(room, b"\0")[:room] + OK
-    if kind in (DISCARD, ZEROES) and not read_only:
-        return bytes(room) + clear(content, kind, data)
-    return bytes(room) + UNSUPP
-
-
-class Bench:
-    def __init__(
-        self,
-        width: int,
-        *,
-        stall: float = 0.0,
-        features: int = FLUSH_ACCEPTED,
-        driver_ok: bool = True,
-        legacy: bool = False,
-        **options: Any,
-    ):
-        storage = {name: options.pop(name) for name in ("fails", "shuffle") if name in options}
-        limits = {"max_clear_sectors": MAX_CLEAR, "max_clear_seg": MAX_SEGMENTS}
-        self.device: Any = BlkDevice(width=width, serial=SERIAL, **limits, **options)
-        self.host = ChainHost(self.device, stall=stall)
-        self.storage = PythonStorage(self.device, sectors=SECTORS, stall=stall, **storage)
-        self.features = features
-        self.driver_ok = driver_ok
-        self.legacy = legacy
-
-    def run(self, bench: Any, deadline: int = 20_000) -> None:
-        async def main(ctx: Any) -> None:
-            ctx.set(self.device.features, self.features)
-            ctx.set(self.device.driver_ok, self.driver_ok)
-            ctx.set(self.device.legacy, self.legacy)
-            await ctx.tick().repeat(2)
-            await bench(ctx)
-
-        simulate(self.device, main, background=[*self.storage.benches, *self.host.benches], deadline=deadline)
-
-    async def do(self, ctx: Any, job: Job) -> bytes:
-        self.host.put(job)
-        await self.host.until(ctx, job)
-        return bytes(job.written)
 
 
 def mixed_jobs(rng: random.Random) -> list[Job]:
@@ -175,7 +98,7 @@ def test_requests_of_every_kind_do_what_the_standard_says(width, stall):
 
     BLK-DEV-P01, BLK-DEV-P02, BLK-DEV-P03, BLK-DEV-23, BLK-DEV-24, BLK-DEV-27.
     """
-    bench = Bench(width, stall=stall)
+    bench = BlkBench(width, stall=stall)
     rng = random.Random(f"{width} {stall}")
 
     async def main(ctx):
@@ -195,7 +118,7 @@ def test_requests_of_every_kind_do_what_the_standard_says(width, stall):
 @pytest.mark.parametrize("stall", [0.0, 0.5])
 def test_on_the_legacy_interface_requests_are_the_same_but_for_flush_out(stall):
     """BLK-LEG-DEV-06: FLUSH_OUT is FLUSH; all else, SCSI commands too, is as on the modern interface."""
-    bench = Bench(64, stall=stall, legacy=True)
+    bench = BlkBench(64, stall=stall, legacy=True)
     rng = random.Random(f"legacy {stall}")
 
     async def main(ctx):
@@ -211,7 +134,7 @@ def test_on_the_legacy_interface_requests_are_the_same_but_for_flush_out(stall):
 def test_flush_out_flushes_on_the_legacy_interface_and_nowhere_else(legacy):
     """BLK-LEG-DEV-06, and the answer of the storage is that of the request."""
     failing = []
-    bench = Bench(64, legacy=legacy, fails=lambda name, *_: name in failing)
+    bench = BlkBench(64, legacy=legacy, fails=lambda name, *_: name in failing)
 
     async def main(ctx):
         new = random.Random(9).randbytes(512)
@@ -228,7 +151,7 @@ def test_flush_out_flushes_on_the_legacy_interface_and_nowhere_else(legacy):
 
 @pytest.mark.parametrize("kind", [IN, OUT, FLUSH, GET_ID, 11])
 def test_a_512_bit_path_works_too(kind):
-    bench = Bench(512)
+    bench = BlkBench(512)
 
     async def main(ctx):
         content = bytearray(bench.storage.data)
@@ -243,7 +166,7 @@ def test_a_512_bit_path_works_too(kind):
 @pytest.mark.parametrize("width", [64, 256])
 def test_a_read_only_device_refuses_writes_and_stores_nothing(width):
     """BLK-DEV-21, BLK-DEV-22; the driver need not have accepted RO."""
-    bench = Bench(width, read_only=True)
+    bench = BlkBench(width, read_only=True)
 
     async def main(ctx):
         content = bytearray(bench.storage.data)
@@ -264,7 +187,7 @@ def test_a_read_only_device_refuses_writes_and_stores_nothing(width):
 
 def test_a_flush_is_answered_only_after_the_storage_has_flushed():
     """Trap 30: BLK-DEV-31."""
-    bench = Bench(64, stall=0.5)
+    bench = BlkBench(64, stall=0.5)
 
     async def main(ctx):
         new = random.Random(2).randbytes(512)
@@ -278,7 +201,7 @@ def test_a_flush_is_answered_only_after_the_storage_has_flushed():
 
 def test_without_the_flush_feature_a_write_is_stable_when_it_completes():
     """Trap 30: BLK-DEV-31: FLUSH is offered, but not accepted."""
-    bench = Bench(64, features=0)
+    bench = BlkBench(64, features=0)
 
     async def main(ctx):
         new = random.Random(3).randbytes(1024)
@@ -294,7 +217,7 @@ def test_without_the_flush_feature_a_write_is_stable_when_it_completes():
 
 def test_only_driver_ok_makes_writes_cached_whatever_the_features_are():
     """BLK-LEG-DEV-03, BLK-LEG-DEV-04: a legacy driver may use buffers before it sets DRIVER_OK."""
-    bench = Bench(64, features=0, driver_ok=False, legacy=True)
+    bench = BlkBench(64, features=0, driver_ok=False, legacy=True)
 
     async def is_durable(ctx, sector):
         new = random.Random(sector).randbytes(512)
@@ -315,7 +238,7 @@ def test_only_driver_ok_makes_writes_cached_whatever_the_features_are():
 
 def test_driver_ok_without_the_flush_feature_leaves_writes_durable():
     """BLK-LEG-DEV-03."""
-    bench = Bench(64, features=0, driver_ok=True, legacy=True)
+    bench = BlkBench(64, features=0, driver_ok=True, legacy=True)
 
     async def main(ctx):
         new = random.Random(3).randbytes(512)
@@ -328,7 +251,7 @@ def test_driver_ok_without_the_flush_feature_leaves_writes_durable():
 @pytest.mark.parametrize("features", [0, FLUSH_ACCEPTED])
 @pytest.mark.parametrize("broken", ["READ", "WRITE", "FLUSH"])
 def test_a_failure_of_the_storage_is_an_ioerr(broken, features):
-    bench = Bench(64, features=features, fails=lambda name, *_: name == broken)
+    bench = BlkBench(64, features=features, fails=lambda name, *_: name == broken)
 
     async def main(ctx):
         read = await bench.do(ctx, request(IN, 0, room=512))
@@ -342,7 +265,7 @@ def test_a_failure_of_the_storage_is_an_ioerr(broken, features):
 
 
 def test_an_error_in_a_beat_of_read_data_is_an_ioerr():
-    bench = Bench(128)
+    bench = BlkBench(128)
 
     async def main(ctx):
         ports = bench.device.storage
@@ -368,7 +291,7 @@ def test_an_error_in_a_beat_of_read_data_is_an_ioerr():
 @pytest.mark.parametrize("fails_at", [0, 16, 32, 528])
 def test_a_chain_that_breaks_off_is_an_ioerr_and_the_next_one_is_served(width, stall, fails_at):
     """A write under way is aborted, and nothing of it is stored; nor of the segment that breaks off."""
-    bench = Bench(width, stall=stall)
+    bench = BlkBench(width, stall=stall)
 
     async def main(ctx):
         before = bytes(bench.storage.data)
@@ -392,7 +315,7 @@ def test_a_reset_at_any_time_brings_the_storage_to_rest(kind, stall):
     """Trap 6: RESET-DEV-02: a started operation is run to its end, then the device is idle."""
     rng = random.Random(f"{kind} {stall}")
     for after in sorted(rng.sample(range(2, 200), 6)):
-        bench = Bench(64, stall=stall)
+        bench = BlkBench(64, stall=stall)
 
         async def main(ctx, bench=bench, after=after):
             before = bytes(bench.storage.data)
@@ -424,7 +347,7 @@ def test_a_reset_at_any_time_brings_the_storage_to_rest(kind, stall):
 
 def test_a_new_capacity_is_a_configuration_change():
     """BLK-DEV-19, BLK-DEV-20: the strobe comes in the first cycle with the new value."""
-    bench = Bench(64)
+    bench = BlkBench(64)
 
     async def main(ctx):
         device = bench.device
@@ -502,7 +425,7 @@ def test_several_queues_are_offered_and_counted(queues):
 
 @pytest.mark.parametrize("stall", STALLS)
 def test_chains_of_all_queues_are_served_alike(stall):
-    bench = Bench(64, stall=stall, queues=3)
+    bench = BlkBench(64, stall=stall, queues=3)
     rng = random.Random(f"queues {stall}")
 
     async def main(ctx):

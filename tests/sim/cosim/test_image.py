@@ -20,7 +20,7 @@ def buffer(content):
     return held, ctypes.addressof(held)
 
 
-READ, WRITE, FLUSH = range(3)
+READ, WRITE, FLUSH, DISCARD, ZEROES, ZEROES_UNMAP = range(6)
 
 
 def test_an_image_is_read_and_written_in_place(image):
@@ -35,13 +35,23 @@ def test_an_image_is_read_and_written_in_place(image):
         assert image.read_bytes()[7 * SECTOR :] == b"\x5a" * SECTOR
 
 
+@pytest.mark.parametrize("operation", [ZEROES, ZEROES_UNMAP])
+def test_zeros_are_written_and_a_discard_leaves_the_content(image, operation):
+    before = image.read_bytes()
+    with ImageFile(image) as disk:
+        assert disk.serve(DISCARD, 0, 8, 0)
+        assert disk.serve(operation, 2, 3, 0)
+    assert image.read_bytes() == before[: 2 * SECTOR] + bytes(3 * SECTOR) + before[5 * SECTOR :]
+
+
 @pytest.mark.parametrize(("sector", "count"), [(8, 1), (7, 2), (2**64 - 1, 2), (0, 9)])
 def test_nothing_beyond_the_end_of_an_image_is_touched(image, sector, count):
     before = image.read_bytes()
     with ImageFile(image) as disk:
         held, address = buffer(b"\xee" * count * SECTOR)
         assert not disk.serve(READ, sector, count, address)
-        assert not disk.serve(WRITE, sector, count, address)
+        for operation in (WRITE, DISCARD, ZEROES):
+            assert not disk.serve(operation, sector, count, address)
         assert held.raw == b"\xee" * count * SECTOR
     assert image.read_bytes() == before
 
@@ -52,5 +62,6 @@ def test_a_read_only_image_refuses_writes(image):
         held, address = buffer(bytes(SECTOR))
         assert disk.serve(READ, 0, 1, address)
         assert held.raw == bytes(range(256)) * 2
-        assert not disk.serve(WRITE, 0, 1, address)
+        for operation in (WRITE, DISCARD, ZEROES):
+            assert not disk.serve(operation, 0, 1, address)
         assert disk.serve(FLUSH, 0, 0, 0)

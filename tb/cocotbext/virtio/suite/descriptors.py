@@ -4,12 +4,17 @@ from functools import partial
 
 from virtio_spec.layout import Cause
 from virtio_spec.split import DescriptorFlag
+from virtio_spec.virtio import DeviceStatus
 
+from ..devices.rng import VirtioRng
+from ..packed import PackedQueue
 from ..ring import Ring
-from .broken import BROKEN, buffer, needs_reset, offer
+from ..split import SplitQueue
+from .broken import BROKEN, buffer, needs_reset, offer, works_after_a_reset
 from .broken import broken as broken_ring
 from .helpers import QUIET_NS, exercise, prepared, same
 from .registry import DIRECT, MODERN, Bench, case
+from .rng import asked_in_vain
 
 __all__: list[str] = []
 
@@ -80,6 +85,52 @@ async def descriptors_that_cannot_be_read_break_the_ring(bench: Bench) -> None:
     await device.reset()
     await device.start()
     await exercise(bench, device)
+
+
+@case(proves=("STATUS-DEV-02", "RESET-DEV-01"))
+async def a_descriptor_changed_while_it_is_in_use_does_no_harm_elsewhere(bench: Bench) -> None:
+    """The device sees the old one or the new one, which is broken: both are as it should be."""
+    for _ in range(4):
+        device = await bench.start(queue_size=8)
+        ring = device.queues[0]
+        at = buffer(ring)
+        (number,) = offer(ring, (at, 16, WRITE))
+        area = ring.areas[0]
+        await device.kick(always=True)
+        await bench.host.sleep(bench.rng.randrange(1, 600))
+        if not ring.has_used:
+            area.write(bytes(4), 16 * number + 8)  # the length
+        await bench.host.sleep(2 * QUIET_NS)
+        if await device.transport.status() & DeviceStatus.DEVICE_NEEDS_RESET:
+            await needs_reset(device, Cause.ZERO_LENGTH)
+        elif not ring.has_used:
+            raise AssertionError("the chain has not come back, and the device does not say why")
+        await works_after_a_reset(bench, device)
+
+
+@case(devices=("rng",), proves=BROKEN, backends=("model",))
+async def more_descriptors_than_there_are_break_the_ring(bench: Bench) -> None:
+    """A driver uses them again although the device, whose source gives nothing, still has them."""
+    rng = VirtioRng(await bench.start(queue_size=4))
+    bench.entropy.stick(0)
+    await asked_in_vain(bench, rng)
+    device = await bench.start(queue_size=4)
+    ring, before = device.queues[0], bench.host.interrupts(0)
+    at, last = buffer(ring, 256), ring.size - 1
+    first, *_ = offer(ring, *((at, 256, WRITE | (0 if n == last else NEXT)) for n in range(ring.size)))
+    await device.kick(always=True)
+    await bench.host.sleep(QUIET_NS)
+    if isinstance(ring, PackedQueue):
+        ring.write_descriptor(first, at, 16, 0, WRITE | ring.wrap_flags(first))
+    else:
+        assert isinstance(ring, SplitQueue)
+        ring.put_available(first)
+        ring.publish()
+    await device.kick(always=True)
+    await device.wait_interrupt(0, before)
+    await needs_reset(device, Cause.DESCRIPTOR_REUSE)
+    bench.entropy.heal()
+    await works_after_a_reset(bench, device)
 
 
 @case(proves=("STATUS-DEV-02",))

@@ -101,6 +101,12 @@ MODULES: dict[str, Variants] = {
     "chains": EVERY,
     "descriptors": EVERY,
     "split": SPLIT,
+    "packed": PACKED,
+    "indirect": INDIRECT,
+    "events": EVERY,
+    "in_order": IN_ORDER,
+    "notifications": EVERY,
+    "queue_reset": EVERY,
     "dma": EVERY,
     "config_reads": ONCE,
     "rng": EVERY,
@@ -357,7 +363,8 @@ def cases(
     """
     for module in MODULES:
         importlib.import_module(f".{module}", __package__)
-    return [
+    order = list(MODULES)
+    found = [
         entry
         for entry in _registered.values()
         if device in entry.devices
@@ -368,6 +375,7 @@ def cases(
         and (transport is None or transport in entry.transports)
         and (variant is None or entry.variants(variant))
     ]
+    return sorted(found, key=lambda entry: order.index(entry.name.partition(".")[0]))
 
 
 async def run_case(entry: Case, bench: Bench) -> None:

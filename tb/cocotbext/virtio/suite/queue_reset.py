@@ -1,0 +1,131 @@
+"""Queues that are reset one by one.  [virtio 1.4 §2.6.1, §4.1.4.3.1]"""
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from ..devices.rng import VirtioRng
+from ..driver import VirtioDevice
+from .helpers import QUIET_NS, exercise, modern, same, small
+from .registry import MODERN, Bench
+from .registry import case as any_case
+from .rng import asked_in_vain
+
+__all__: list[str] = []
+
+case = partial(any_case, needs=("ring_reset",), transports=MODERN)
+
+
+async def started(bench: Bench, **options: Any) -> VirtioDevice:
+    """A device at DRIVER_OK whose queues can be reset."""
+    return await bench.start(variant=replace(bench.variant, ring_reset=True), **options)
+
+
+async def registers(device: VirtioDevice, queue: int) -> list[int]:
+    """What the standard has a say in: enable, reset, size."""
+    await device.transport.select(queue)
+    return [await modern(device).common(name) for name in ("queue_enable", "queue_reset", "queue_size")]
+
+
+async def silent(bench: Bench, queue: int = 0) -> None:
+    """``AssertionError`` if the device still touches memory, or sends a message, for a queue."""
+    before = bench.host.interrupts(queue + 1)
+    await bench.host.sleep(QUIET_NS)
+    same(bench.host.memory.violations, [], f"accesses of queue {queue} after its reset")
+    same(bench.host.interrupts(queue + 1), before, f"messages of queue {queue} after its reset")
+
+
+@case(proves=tuple(f"PCI-CC-DEV-{n:02}" for n in (9, 10, 11, 12, 13)), traps=(27,))
+async def a_queue_that_was_reset_is_as_after_a_reset(bench: Bench) -> None:
+    device = await started(bench, queue_size=8)
+    same(await registers(device, 0), [1, 0, 8], "enable, reset and size of a queue at work")
+    for size in (4, 16, 8):
+        await exercise(bench, device)
+        await device.reset_queue(0)
+        same(await registers(device, 0), [0, 0, bench.queue_size], "enable, reset and size after the reset")
+        await device.set_up_queue(0, size)
+        same(await registers(device, 0), [1, 0, size], "enable, reset and size of the new queue")
+    await exercise(bench, device)
+    await device.reset()
+    same(await registers(device, 0), [0, 0, bench.queue_size], "enable, reset and size after a device reset")
+
+
+@case(proves=("QRST-DEV-01", "QRST-DEV-02", "QRST-DEV-03"), traps=(27,))
+async def a_queue_is_reset_while_it_works_and_set_up_with_another_size(bench: Bench) -> None:
+    device = await started(bench, queue_size=8)
+    sizes = (5, 16, 3, 8, 7) if bench.variant.packed else (4, 16, 2, 8, 8)
+    for size in sizes:
+        requests = [device.prepare(0, *small(bench)) for _ in range(device.queues[0].free // 2)]
+        await device.kick()
+        await bench.host.sleep(bench.rng.randrange(1, 1500))
+        if bench.rng.random() < 0.5:
+            device.collect()
+        lost = await device.reset_queue(0)
+        same({request.head for request in requests if not request.done}, {r.head for r in lost}, "lost")
+        await silent(bench)
+        queue = await device.set_up_queue(0, size)
+        same((queue.size, queue.returned), (size, 0), "size, and chains that came back")
+        for _ in range(size + 1):
+            await device.wait(await device.submit(0, *small(bench)))
+
+
+@case(proves=("QRST-DEV-01",), traps=(27,))
+async def a_queue_that_was_reset_hears_no_kicks(bench: Bench) -> None:
+    device = await started(bench)
+    await exercise(bench, device)
+    await device.reset_queue(0)
+    for _ in range(3):
+        await device.transport.notify(0)
+    await silent(bench)
+    await device.set_up_queue(0, 8)
+    await silent(bench)
+    await exercise(bench, device)
+
+
+@case(devices=("rng",), proves=("QRST-DEV-01", "PCI-CC-DEV-12"), traps=(27,))
+async def the_reset_of_a_queue_does_not_wait_for_the_source(bench: Bench) -> None:
+    device = await started(bench)
+    bench.entropy.stick(0)
+    await asked_in_vain(bench, VirtioRng(device))
+    await device.submit(0, [], [64, 64])
+    lost = await device.reset_queue(0)
+    same(len(lost) >= 2, True, "whether chains were with the device")
+    await silent(bench)
+    bench.entropy.heal()
+    await device.set_up_queue(0, 16)
+    await exercise(bench, device)
+
+
+@case(devices=("blk",), profile="queues", proves=("QRST-DEV-01", "QRST-DEV-02", "QRST-DEV-03"), traps=(27,))
+async def the_reset_of_a_queue_leaves_the_others_alone(bench: Bench) -> None:
+    device = await started(bench, queue_size=16)
+    for victim in bench.rng.sample(range(bench.queues), min(bench.queues, 3)):
+        requests = [device.prepare(queue, *small(bench)) for queue in 4 * list(range(bench.queues))]
+        for queue in bench.rng.sample(range(bench.queues), bench.queues):
+            await device.kick(queue)
+        await bench.host.sleep(bench.rng.randrange(1, 1500))
+        await device.reset_queue(victim)
+        await device.wait(*(request for request in requests if request.queue != victim))
+        await silent(bench, victim)
+        more = [device.prepare(queue, *small(bench)) for queue in range(bench.queues) if queue != victim]
+        for request in more:
+            await device.kick(request.queue)
+        await device.wait(*more)
+        await device.set_up_queue(victim, 8)
+        for queue in range(bench.queues):
+            await device.wait(await device.submit(queue, *small(bench)))
+
+
+@case(devices=("blk",), profile="queues", proves=("QRST-DEV-02", "PCI-CC-DEV-13"), traps=(27,))
+async def all_queues_are_reset_and_set_up_again(bench: Bench) -> None:
+    device = await started(bench, queue_size=8)
+    for queue in bench.rng.sample(range(bench.queues), bench.queues):
+        await device.submit(queue, *small(bench))
+    for queue in bench.rng.sample(range(bench.queues), bench.queues):
+        await device.reset_queue(queue)
+        same(await registers(device, queue), [0, 0, bench.queue_size], f"registers of queue {queue}")
+    same(bench.host.memory.grants, [], "what the device may still touch")
+    for queue in bench.rng.sample(range(bench.queues), bench.queues):
+        await silent(bench, queue)
+        await device.set_up_queue(queue, 4)
+        await device.wait(await device.submit(queue, *small(bench)))
