@@ -1,5 +1,6 @@
 """The endpoint: a virtio device of any type on PCI Express."""
 
+from dataclasses import replace
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module
@@ -129,7 +130,9 @@ class Endpoint(wiring.Component):
         self.width = device.width
         self.queue_size = queue_size
         self.quota = quota
-        self.rings = rings
+        # A legacy driver does not see the others.
+        modern = self.interface.has_modern
+        self.rings = rings if modern else replace(rings, packed=False, in_order=False)
         self.tags = tags
         self.max_payload = max_payload
         self.max_read = max_read

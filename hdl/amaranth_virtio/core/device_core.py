@@ -11,7 +11,7 @@ from virtio_spec.virtio_pci import Interface
 
 from ..chain import QUEUE
 from ..devices.interface import ConfigWrite, DeviceTable
-from ..virtqueue.layout import ErrorReport, QueueLookup
+from ..rings.layout import ErrorReport, QueueLookup
 from .config import DeviceConfig, config_groups
 from .interface import CoreSignature
 from .interrupts import InterruptDispatch

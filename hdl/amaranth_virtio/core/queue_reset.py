@@ -7,7 +7,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..chain import QUEUE
-from ..virtqueue.buffer import StreamBuffer
+from ..rings.fifo import Fifo
 from .queues import check_queues
 
 __all__ = ["QueueResets"]
@@ -51,7 +51,7 @@ class QueueResets(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         """Build the line of queues and the FSM that serves its head."""
         m = Module()
-        m.submodules.line = line = StreamBuffer(shape=QUEUE, depth=self.queues)
+        m.submodules.line = line = Fifo(shape=QUEUE, depth=self.queues)
         m.d.comb += [
             line.i.payload.eq(self.request.payload),
             line.i.valid.eq(self.request.valid),

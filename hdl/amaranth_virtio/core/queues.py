@@ -10,7 +10,7 @@ from virtio_spec.split import MAX_QUEUE_SIZE
 from virtio_spec.virtio import NO_VECTOR
 
 from ..chain import QUEUE
-from ..virtqueue.layout import QueueLookup
+from ..rings.layout import QueueLookup
 from .interface import QUEUE_REGISTER_BYTES, QueueRegisters
 
 __all__ = ["MAX_QUEUES", "QueueContexts", "check_queues"]
@@ -43,8 +43,8 @@ class QueueContexts(wiring.Component):
 
     A write to ``size`` counts only if the outcome is a power of two up to ``queue_size``, or any number from
     1 to it with ``any_size``; one to ``enable`` only if 1 is written and ``enable_allowed`` is high. From
-    then on all but ``vector`` is frozen. A vector the function does not have reads as NO_VECTOR. Writes to a queue that does not exist are
-    ignored, and it reads as ``size`` 0.
+    then on all but ``vector`` is frozen. A vector the function does not have reads as NO_VECTOR. Writes to a
+    queue that does not exist are ignored, and it reads as ``size`` 0.
 
     An enabled queue can be reset: it reads as ``resetting`` until its context is cleared, and is then as
     after a reset of the device.  [virtio 1.4 §2.6.1]

@@ -156,9 +156,14 @@ class Engine(wiring.Component):
             quota=self.quota,
             options=self.options,
         )
-        m.submodules.poller = clear(poller)
         m.submodules.walker = clear(walker)
-        m.submodules.used = clear(used)
+        # A write on offer is not withdrawn.
+        m.submodules.used = ResetInserter(self.reset & ~(used.write.valid & ~used.write.ready))(used)
+        if self.options.event_idx:
+            arms = poller.arm.valid & ~poller.arm.ready
+            m.submodules.poller = ResetInserter(self.reset & ~arms)(poller)
+        else:
+            m.submodules.poller = clear(poller)
         m.submodules.errors = errors = clear(FirstError(sources=3))
         m.submodules.writer = writer = RingWriter(width=self.width, inputs=2 if self.options.event_idx else 1)
 

@@ -45,7 +45,7 @@ def expected(segments: Segments, raw: bytes) -> tuple[dict[int, int], list[int]]
 
 
 class Rig:
-    """A writer with its segments, the host, and what came out of ``done``."""
+    """A writer with its chains' segments, the host, and what came out of ``done``."""
 
     def __init__(self, width: int, *, max_payload: int = 128, limit: int = 128, stall: float = 0.0):
         self.dut = ScatterWriter(width=width, max_payload=max_payload)
@@ -55,13 +55,33 @@ class Rig:
         self.stall = stall
 
     async def lookup(self, ctx: Any) -> None:
-        port = self.dut.segments
-        async for _, _, select in ctx.tick().sample(port.select):
-            segments = self.segments.get(select.token, [])
-            exists = select.index < len(segments)
-            ctx.set(port.exists, exists)
-            address, length = segments[select.index] if exists else (0xBAD, 0xBAD)
-            ctx.set(port.segment, {"address": address, "length": length})
+        """Segments of one chain after the other, a few cycles after they are asked for."""
+        dut, rng = self.dut, random.Random(11)
+        sampled = (dut.begin.valid, dut.begin.payload, dut.segment.ready, dut.end, dut.flush)
+        while True:
+            ctx.set(dut.begin.ready, 1)
+            _, _, begins, token, *_, flushing = await ctx.tick().sample(*sampled)
+            ctx.set(dut.begin.ready, 0)
+            if not begins or flushing:
+                continue
+            segments = [*self.segments.get(token, [])]
+            ended = False
+            while not ended:
+                for _ in range(rng.choice([1, 2, 5])):
+                    ended = ended or any((await ctx.tick().sample(dut.end, dut.flush))[2:])
+                if ended:
+                    break
+                address, length = segments.pop(0) if segments else (0xBAD, 0xBAD)
+                exists = length != 0xBAD
+                segment = {"address": address, "length": length}
+                ctx.set(dut.segment.payload, {"segment": segment, "exists": exists})
+                ctx.set(dut.segment.valid, 1)
+                taken = False
+                while not taken and not ended:
+                    *_, taken, end, flushing = await ctx.tick().sample(*sampled)
+                    ended = bool(end or flushing)
+                    assert not taken or (exists and not end), "nothing behind the last one, nor at the end"
+                ctx.set(dut.segment.valid, 0)
 
     async def writes(self, ctx: Any) -> None:
         await self.host.take_writes(ctx, self.dut.o)

@@ -1,1 +1,0 @@
-"""The virtqueue engine: rings in host memory become chain streams."""
