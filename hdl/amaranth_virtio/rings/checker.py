@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Const, Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from virtio_spec.layout import Cause
@@ -98,8 +98,19 @@ class Checker(wiring.Component):
         in_table = shape.in_table(place)
         behind = shape.behind(place, row)
 
-        tables = Signal(range(1 << TOKEN.width))  # loaded, and not taken
-        tabled = self.i.payload.table.entries != 0 if shape.indirect else Const(0)
+        # The next chain, and whether all of it is here.
+        took = Signal()
+        following, waits, complete = Signal(candidate_layout), Signal(), Signal()
+        tabled = Signal()
+        tables = Signal(TOKEN)  # loaded, and not taken
+        m.d.comb += self.i.ready.eq(~waits | took)
+        m.d.sync += complete.eq(waits & ~took & (~tabled | (tables != 0)))
+        with m.If(self.i.ready):
+            m.d.sync += [following.eq(self.i.payload), waits.eq(self.i.valid)]
+        if shape.indirect:
+            m.d.comb += tabled.eq(following.table.entries != 0)
+            with m.If(self.loaded ^ (took & tabled)):
+                m.d.sync += tables.eq(tables + Mux(self.loaded, 1, -1))
         m.d.comb += [
             self.read.queue.eq(token[bits:]),
             self.read.place.eq(place),
@@ -134,7 +145,6 @@ class Checker(wiring.Component):
             m.d.comb += [self.error.valid.eq(1), self.error.payload.cause.eq(cause)]
             m.next = "REST"
 
-        took = Signal()
         with m.FSM():
             with m.State("TAKE"):
                 with m.If(finished & self.retire & (self.retire_queue == token[bits:])):
@@ -145,21 +155,20 @@ class Checker(wiring.Component):
                         self.chain.valid.eq(finished),
                         self.writable.valid.eq(finished),
                         self.readable.valid.eq(finished & (self.readable.payload.part.count != 0)),
-                        took.eq(self.i.valid & (~tabled | (tables != 0))),
-                        self.i.ready.eq(took),
+                        took.eq(complete),
                         self.read.place.eq(0),
-                        self.read.place.index.eq(self.i.payload.first),
-                        self.read.queue.eq(self.i.payload.token[bits:]),
+                        self.read.place.index.eq(following.first),
+                        self.read.queue.eq(following.token[bits:]),
                         self.read.valid.eq(took),
                     ]
                     m.d.sync += finished.eq(0)
                     with m.If(took):
                         m.d.sync += [
-                            token.eq(self.i.payload.token),
-                            first.eq(self.i.payload.first),
-                            identity.eq(self.i.payload.id),
-                            table.eq(self.i.payload.table),
-                            left.eq(self.i.payload.table.entries),
+                            token.eq(following.token),
+                            first.eq(following.first),
+                            identity.eq(following.id),
+                            table.eq(following.table),
+                            left.eq(following.table.entries),
                             place.eq(self.read.place),
                             origin.eq(self.read.place),
                             *(signal.eq(0) for signal in (ringed, total, count, writing)),
@@ -235,8 +244,6 @@ class Checker(wiring.Component):
                     m.next = "TAKE"
             with m.State("REST"):
                 pass
-        if shape.indirect:
-            m.d.sync += tables.eq(tables + self.loaded - (took & tabled))
         return m
 
 

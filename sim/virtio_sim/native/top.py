@@ -2,12 +2,18 @@
 
 import re
 
-__all__ = ["NATIVE_TOP", "with_registered_inputs"]
+__all__ = ["NATIVE_TOP", "ports", "with_registered_inputs"]
 
 #: Name of the module.
 NATIVE_TOP = "native_top"
 
 PORT = re.compile(r"^  (input|output) (\[\d+:0\] )?(\w+);$", re.MULTILINE)
+
+
+def ports(verilog: str, name: str) -> dict[str, tuple[str, str]]:
+    """Ports of the module ``name``, each declared in a line of its own: direction and range."""
+    module = verilog.partition(f"module {name}(")[2].partition("endmodule")[0]
+    return {port: (direction, width) for direction, width, port in PORT.findall(module)}
 
 
 def with_registered_inputs(verilog: str, *, name: str) -> str:
@@ -17,10 +23,9 @@ def with_registered_inputs(verilog: str, *, name: str) -> str:
     outputs behind it sees those that belong to these inputs, as if the inputs had changed between two
     edges; but no logic depends on an input directly, so that nothing is evaluated twice in a cycle.
     """
-    start = verilog.index(f"module {name}(")
-    lines, connections, names = [], [], []
-    for direction, width, port in PORT.findall(verilog[start : verilog.index("endmodule", start)]):
-        names.append(port)
+    lines, connections = [], []
+    names = ports(verilog, name)
+    for port, (direction, width) in names.items():
         lines.append(f"  {direction} {width}{port};")
         inner = port
         if direction == "input" and port != "clk":

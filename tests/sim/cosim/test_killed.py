@@ -76,8 +76,7 @@ def test_a_client_that_is_killed_under_load_loses_nothing_that_it_flushed(serve,
                     assert time.monotonic() < until, "the bulk does not begin"
                 resets = function.resets
                 process.kill()
-                process.wait()
-                process.stdout.close()
+                process.communicate()
                 assert left(running).endswith("the device is reset and waits for the next")
                 assert function.resets == resets + 1
                 assert 3 <= seen.used() < REQUESTS, "nothing was under way"

@@ -25,7 +25,13 @@ async def what_is_used_is_complete(bench: Bench) -> None:
             raise AssertionError("the used index came before the data")
 
 
-@case(proves=("SPLIT-DEV-22", "SPLIT-DEV-P02", "SPLIT-DEV-23", "PACKED-DEV-01", "PACKED-DEV-10"), traps=(16,))
+@case(
+    proves=(
+        *("SPLIT-DEV-06", "SPLIT-DEV-18", "SPLIT-DEV-22", "SPLIT-DEV-23", "SPLIT-DEV-P02"),
+        *("PACKED-DEV-01", "PACKED-DEV-10"),
+    ),
+    traps=(16,),
+)
 async def one_kick_announces_many(bench: Bench) -> None:
     device = await bench.start()
     requests = [device.prepare(0, *small(bench)) for _ in range(6)]
