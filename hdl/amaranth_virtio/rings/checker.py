@@ -86,8 +86,6 @@ class Checker(wiring.Component):
         ringed = Signal(shape.count)  # descriptors in the ring itself
         left = Signal(11)  # entries of the table that are not passed
 
-        # Of the part of one direction that is being summed up, and of both.
-        total, count = Signal(32), Signal(shape.count)
         sum_, more = Signal(33), Signal(shape.count)
         readable, readables = Signal(32), Signal(shape.count)
         writable, writables = Signal(32), Signal(shape.count)
@@ -171,7 +169,7 @@ class Checker(wiring.Component):
                             left.eq(following.table.entries),
                             place.eq(self.read.place),
                             origin.eq(self.read.place),
-                            *(signal.eq(0) for signal in (ringed, total, count, writing)),
+                            *(signal.eq(0) for signal in (ringed, writing)),
                             *(signal.eq(0) for signal in (readable, readables, writable, writables)),
                             dropping.eq(0),
                         ]
@@ -185,14 +183,12 @@ class Checker(wiring.Component):
             with m.State("CATCH"):
                 m.d.sync += row.eq(found)
                 m.next = "CHECK"
-                with m.If(found.writable & ~found.indirect & ~writing):
-                    m.d.sync += [total.eq(0), count.eq(0), writing.eq(1), writables_at.eq(origin)]
             with m.State("CHECK"):
                 goes = Signal()
                 m.d.comb += [
                     goes.eq(row.next),
-                    sum_.eq(total + row.length),
-                    more.eq(count + 1),
+                    sum_.eq(Mux(row.writable, writable, readable) + row.length),
+                    more.eq(Mux(row.writable, writables, readables) + 1),
                     self.read.place.eq(behind),
                 ]
                 m.d.sync += ringed.eq(ringed + ~in_table)
@@ -201,13 +197,13 @@ class Checker(wiring.Component):
                         m.d.comb += [goes.eq(1), self.read.place.eq(shape.of_table(table.start))]
                 with m.Elif(~dropping):
                     m.d.sync += [
-                        total.eq(sum_),
-                        count.eq(more),
                         origin.eq(self.read.place),
                         left.eq(left - in_table),
                     ]
                     with m.If(row.writable):
-                        m.d.sync += [writable.eq(sum_), writables.eq(more)]
+                        m.d.sync += [writable.eq(sum_), writables.eq(more), writing.eq(1)]
+                        with m.If(~writing):
+                            m.d.sync += writables_at.eq(origin)
                     with m.Else():
                         m.d.sync += [readable.eq(sum_), readables.eq(more)]
                 with m.If(goes):

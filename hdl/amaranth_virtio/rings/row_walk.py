@@ -58,10 +58,9 @@ class RowWalk(wiring.Component):
         shape = self.shape
         token = Signal(TOKEN)
         place = Signal(shape.place)  # of the row that is read
-        behind = Signal(shape.place)  # of the one after it
+        caught = Signal(shape.row)  # but for its address and length
         count = Signal(shape.count)  # segments that are not through
         start = Signal(shape.index_bits + 1)
-        jump = Signal()
         row: Any = self.read.row
         m.d.comb += [
             self.read.queue.eq(shape.queue(token)),
@@ -89,17 +88,16 @@ class RowWalk(wiring.Component):
                 m.d.sync += [
                     self.o.payload.segment.address.eq(row.address),
                     self.o.payload.segment.length.eq(row.length),
-                    behind.eq(shape.behind(place, row)),
-                    jump.eq(row.indirect & ~shape.in_table(place)),
+                    caught.eq(row),
                 ]
                 m.next = "GIVE"
             with m.State("GIVE"):
                 through, into = Signal(), Signal()
                 m.d.comb += [
-                    into.eq(jump if shape.indirect else 0),
+                    into.eq(caught.indirect & ~shape.in_table(place) if shape.indirect else 0),
                     self.o.valid.eq(~into & ~self.drop),
                     through.eq(~into & (self.drop | self.o.ready)),
-                    self.read.place.eq(behind),
+                    self.read.place.eq(shape.behind(place, caught)),
                 ]
                 if shape.indirect:
                     with m.If(into):
