@@ -57,7 +57,7 @@ class Loader(wiring.Component):
     loaded : :py:`Out(1)`
         Strobe: an indirect table is complete; in the order of their reads.
     error : :py:`Out(stream of BrokenChain, always_ready)`
-        CHAIN_LOOP, DESCRIPTOR_REUSE or DMA_ERROR.
+        CHAIN_LOOP, DESCRIPTOR_REUSE, INDIRECT_NESTED or DMA_ERROR.
     """
 
     def __init__(self, *, width: int, shape: WalkShape, options: RingOptions):
@@ -173,6 +173,7 @@ class Loader(wiring.Component):
         # Step 3: it is stored.
         following = Signal(shape.index_bits + 1)
         sequential, on, bad, reused, failed = Signal(), Signal(), Signal(), Signal(), Signal()
+        mixed = Signal()  # packed: a table beside other descriptors of its chain  [§2.8.8]
         entry = self.store.payload
         m.d.comb += [
             following.eq(index + 1),
@@ -180,7 +181,7 @@ class Loader(wiring.Component):
             on.eq(flags[NEXT] & ~flags[INDIRECT]),
             bad.eq((link >> size) != 0),
             reused.eq(held & ~table),
-            failed.eq(error | reused),
+            failed.eq(error | reused | mixed),
             entry.queue.eq(token[bits:]),
             entry.sequence.eq(token[:bits]),
             entry.hold.eq(~table),
@@ -207,6 +208,8 @@ class Loader(wiring.Component):
         ]
         with m.If(error):
             m.d.comb += self.error.payload.cause.eq(Cause.DMA_ERROR)
+        with m.Elif(mixed):
+            m.d.comb += self.error.payload.cause.eq(Cause.INDIRECT_NESTED)
         with m.Elif(holder == token[:bits]):
             m.d.comb += self.error.payload.cause.eq(Cause.CHAIN_LOOP)
         with m.Else():
@@ -215,6 +218,7 @@ class Loader(wiring.Component):
             with m.If(item):
                 m.d.comb += [
                     bad.eq(0),
+                    mixed.eq(self.features.indirect & flags[INDIRECT] & (flags[NEXT] | ~starts)),
                     entry.row.link.eq(Mux(following == ring_size, 0, following)[: shape.index_bits]),
                 ]
         if shape.indirect:

@@ -127,8 +127,8 @@ MODERN, LEGACY = ("modern",), ("legacy",)
 #: devices that are outside the variants of rings.
 ABILITIES = {
     "model": frozenset({"ring_reset", "notification_data", "notif_config_data"}),
-    "cocotb": frozenset({"link"}),
-    "native": frozenset({"link"}),
+    "cocotb": frozenset({"link", "notification_data", "notif_config_data"}),
+    "native": frozenset({"link", "notification_data", "notif_config_data"}),
 }
 
 
