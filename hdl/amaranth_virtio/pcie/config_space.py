@@ -258,6 +258,10 @@ class ConfigSpace(wiring.Component):
         parity_response = registers.output.parity_error_response
         m.d.comb += [
             live.interrupt_status.eq(self.interrupt_status),
+            live.transactions_pending.eq(self.transactions_pending),
+        ]
+        # The strobes end long paths, and nobody can tell one cycle from the next.
+        m.d.sync += [
             live.master_data_parity_error.eq(errors.poisoned_completion & parity_response),
             live.signaled_target_abort.eq(errors.completer_abort_sent),
             live.received_target_abort.eq(errors.ca_received),
@@ -267,7 +271,6 @@ class ConfigSpace(wiring.Component):
             live.non_fatal_error.eq(errors.non_fatal | errors.unsupported_posted | poisoned),
             live.fatal_error.eq(errors.fatal),
             live.unsupported_request_detected.eq(unsupported),
-            live.transactions_pending.eq(self.transactions_pending),
         ]
 
     def _function_reset(self, m: Module, registers: Any) -> None:
