@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 from cocotbext.virtio.suite import cases
+from cocotbext.virtio.variant import COVERING, PLAIN, RingVariant
 from helpers.shared_run import shared_run
 from virtio_sim.config import WIDTHS, Configuration
 
@@ -34,6 +35,10 @@ RUNS += [
     (VMMCI, OPENBSD, 0.5),
     (VMMCI, LINUX, 0.0),
 ]
+#: And the variant of rings.
+RUNS = [(*run, PLAIN) for run in RUNS]
+RUNS += [(design, NEW, 0.5, variant) for design in (MODERN[0], MODERN[4]) for variant in COVERING[1:]]
+RUNS += [(TRANSITIONAL[1], LINUX, 0.5, RingVariant.named("split-indirect-event"))]
 
 
 def quick(design: Configuration) -> Configuration:
@@ -44,7 +49,7 @@ def quick(design: Configuration) -> Configuration:
 
 
 def listed():
-    for design, driver, stall in RUNS:
+    for design, driver, stall, variant in RUNS:
         configuration = quick(design)
         for entry in cases(
             configuration.device,
@@ -52,14 +57,23 @@ def listed():
             backend="cocotb",
             interface=configuration.interface,
             transport=driver[0],
+            variant=variant,
         ):
-            name = f"{configuration.name}-{' '.join(driver)}-stall {stall}-{entry.name}"
-            yield pytest.param(configuration, driver, stall, entry.name, id=name)
+            name = f"{configuration.name}-{' '.join(driver)}-{variant}-stall {stall}-{entry.name}"
+            yield pytest.param(configuration, driver, variant.name, stall, entry.name, id=name)
 
 
-@pytest.mark.parametrize(("configuration", "driver", "stall", "name"), list(listed()))
-def test_the_gateware_passes(configuration, driver, stall, name):
-    ran = shared_run("suite", "virtio_sim.suite_bench", configuration, stall, deadline_s=600, driver=driver)
+@pytest.mark.parametrize(("configuration", "driver", "variant", "stall", "name"), list(listed()))
+def test_the_gateware_passes(configuration, driver, variant, stall, name):
+    ran = shared_run(
+        "suite",
+        "virtio_sim.suite_bench",
+        configuration,
+        stall,
+        deadline_s=600,
+        driver=driver,
+        variant=variant,
+    )
     found = [event for event in ran.events if event["name"] == name]
     assert found, f"did not run: {dict(ran.failures)}; again: {ran.replay}"
     assert found[0]["status"] == "passed", f"{found[0]['message']}; again: {ran.replay}"

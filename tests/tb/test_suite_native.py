@@ -5,6 +5,7 @@ from functools import cache
 import pytest
 from cocotbext.virtio.backends.native import run
 from cocotbext.virtio.suite import cases, run_case
+from cocotbext.virtio.variant import COVERING, PLAIN, RingVariant
 from helpers.native import BLK, BLK_TRANSITIONAL, RNG, VMMCI, endpoint_library
 from virtio_sim.native.bring_up import bring_up
 from virtio_sim.native.library import LinkModel
@@ -26,39 +27,46 @@ LINKS = {
 #: What the link has to do with, for those that are only there for it.
 ABOUT_DMA = ("chains", "descriptors", "split", "dma", "blk", "malformed")
 
-#: Design, its driver's interface and habit, the link, and the modules of the test list (none: all).
+#: Design, its driver's interface and habit, the link, the modules of the test list (none: all).
 RUNS = [(BLK, NEW, link, ()) for link in ("immediate", "stall")]
 RUNS += [(BLK, NEW, link, ABOUT_DMA) for link in list(LINKS)[2:]]
 RUNS += [(RNG, NEW, link, ()) for link in ("gen3", "stall")]
 RUNS += [(BLK_TRANSITIONAL, driver, "stall", ()) for driver in (NEW, LINUX)]
 RUNS += [(VMMCI, OPENBSD, "stall", ()), (VMMCI, LINUX, "gen3", ())]
+#: And the variant of rings.
+RUNS = [(*run, PLAIN) for run in RUNS]
+RUNS += [(design, NEW, "stall", (), variant) for design in (BLK, RNG) for variant in COVERING[1:]]
+RUNS += [(BLK_TRANSITIONAL, LINUX, "stall", (), RingVariant.named("split-indirect-event"))]
 
 
 def listed():
-    for design, driver, link, modules in RUNS:
+    for design, driver, link, modules, variant in RUNS:
         for entry in cases(
             design.device,
             profile=design.profile,
             backend="native",
             interface=design.interface,
             transport=driver[0],
+            variant=variant,
         ):
             if not modules or entry.name.partition(".")[0] in modules:
-                name = f"{design.name}-{' '.join(driver)}-{link}-{entry.name}"
-                yield pytest.param(design, driver, link, entry, id=name)
+                name = f"{design.name}-{' '.join(driver)}-{variant}-{link}-{entry.name}"
+                yield pytest.param(design, driver, variant, link, entry, id=name)
 
 
 @cache
-def bench_of(design, driver, link):
+def bench_of(design, driver, variant, link):
     """One for all cases of a run, which follow each other as on a device that is never switched off."""
     transport, habit = driver
     library = endpoint_library(design)
-    return run(bring_up(library, design, link=LINKS[link], seed=1, transport=transport, habit=habit))
+    bench, host = run(bring_up(library, design, link=LINKS[link], seed=1, transport=transport, habit=habit))
+    bench.variant = variant
+    return bench, host
 
 
-@pytest.mark.parametrize(("design", "driver", "link", "entry"), list(listed()))
-def test_the_gateware_passes(design, driver, link, entry):
-    bench, host = bench_of(design, driver, link)
+@pytest.mark.parametrize(("design", "driver", "variant", "link", "entry"), list(listed()))
+def test_the_gateware_passes(design, driver, variant, link, entry):
+    bench, host = bench_of(design, driver, variant, link)
     seen = len(host.checker.findings)
     try:
         run(run_case(entry, bench))

@@ -1,12 +1,14 @@
 """What a driver negotiates of the rings."""
 
+import itertools
+
 import pytest
 from cocotbext.virtio.backends.model import ModelHost, run
 from cocotbext.virtio.driver import probe
 from cocotbext.virtio.function import DriverError
 from cocotbext.virtio.packed import PackedQueue
 from cocotbext.virtio.split import SplitQueue
-from cocotbext.virtio.variant import PLAIN, RING_FEATURES, RingVariant, variants
+from cocotbext.virtio.variant import COVERING, PLAIN, RING_FEATURES, RingVariant, variants
 from virtio_models.entropy import EntropySource
 from virtio_models.options import RingOptions
 from virtio_models.rng import Rng
@@ -154,3 +156,10 @@ def test_a_queue_reset_that_never_ends_is_given_up():
 
     with pytest.raises(DriverError, match="the reset of queue 0 does not end"):
         run(go())
+
+
+def test_in_the_covering_selection_any_two_features_occur_in_all_combinations():
+    names = ("packed", "indirect", "event_idx", "in_order")
+    for one, other in itertools.combinations(names, 2):
+        assert len({(getattr(v, one), getattr(v, other)) for v in COVERING}) == 4
+    assert set(COVERING) <= set(variants())

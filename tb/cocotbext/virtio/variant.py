@@ -6,7 +6,7 @@ from itertools import product
 
 from virtio_spec.virtio import Feature, feature_mask
 
-__all__ = ["PLAIN", "RING_FEATURES", "RingVariant", "Variants", "variants"]
+__all__ = ["COVERING", "PLAIN", "RING_FEATURES", "RingVariant", "Variants", "variants"]
 
 #: The feature that stands for each attribute of a :class:`RingVariant`, and its part of the name.
 _FEATURES = {
@@ -99,3 +99,16 @@ def variants(transport: str = "modern") -> tuple[RingVariant, ...]:
     ]
     limit = LEGACY_FEATURES if transport == "legacy" else ~0
     return tuple(variant for variant in found if not variant.features & ~limit)
+
+
+#: A selection of :func:`variants` in which any two features occur in all four combinations.
+COVERING = tuple(
+    RingVariant.named(name)
+    for name in (
+        "split",
+        "split-indirect-event-order",
+        "packed-event-order",
+        "packed-indirect-order",
+        "packed-indirect-event",
+    )
+)
