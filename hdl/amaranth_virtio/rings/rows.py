@@ -63,7 +63,7 @@ class Rows(wiring.Component):
         m.submodules.holders = holders = Memory(shape=holder, depth=1 << direct, init=[])
         put_holder, get_holder = holders.write_port(), holders.read_port()
 
-        clear, clear_address = Signal(), Signal(direct)
+        clearing, clear, clear_address = Signal(), Signal(), Signal(direct)
         store, sweep = self.store.payload, Signal(direct + 1)
         m.d.comb += [
             put.addr.eq(shape.address(store.queue, store.place)),
@@ -96,9 +96,10 @@ class Rows(wiring.Component):
             with m.If(grant):
                 m.d.comb += [
                     get.addr.eq(shape.address(port.queue, port.place)),
-                    clear.eq(port.clear & ~shape.in_table(port.place)),
+                    clearing.eq(port.clear & ~shape.in_table(port.place)),
                 ]
-        m.d.comb += clear_address.eq(get.addr)
+        # One cycle later, so that no store waits for the choice among readers.
+        m.d.sync += [clear.eq(clearing), clear_address.eq(get.addr)]
         with m.If(clear):
             m.d.comb += [put_holder.addr.eq(clear_address), put_holder.data.eq(0), put_holder.en.eq(1)]
         with m.If(~self.ready):
