@@ -151,7 +151,7 @@ class PackedPoller(wiring.Component):
         # The end of the aligned block, or that of the ring
         ring_first = Signal()
         m.d.comb += [
-            ring_first.eq(behind <= ~address[4:7]),
+            ring_first.eq(~behind[3:].any() & (behind[:3] <= ~address[4:7])),
             more.eq(Mux(ring_first, behind, ~address[4:7])),
         ]
 
@@ -193,11 +193,17 @@ class PackedPoller(wiring.Component):
         ]
         # Blocks that ended while this visit goes on: it does not see them, and could wait for them in vain.
         ends, ended = Signal(), Signal()
-        m.d.comb += ends.eq(self.ended.valid & (self.ended.payload == visit.select))
+        begins = Signal()  # as ``ends``, but in the cycle in which the visit begins
+        m.d.comb += [
+            ends.eq(self.ended.valid & (self.ended.payload == queue)),
+            begins.eq(self.ended.valid & (self.ended.payload == visit.select)),
+        ]
         m.d.sync += ended.eq(ended | ends)
 
         def wait() -> None:
-            m.d.comb += [put_waits.en.eq(~(ends | ended)), line_up.eq(ends | ended)]
+            m.d.comb += put_waits.en.eq(~(ends | ended))
+            with m.If(ends | ended):
+                m.next = "LINE_UP"
 
         m.d.sync += self.error.valid.eq(0)
         with m.If(request.ready):
@@ -205,17 +211,16 @@ class PackedPoller(wiring.Component):
 
         with m.FSM():
             with m.State("IDLE"):
-                m.d.sync += [forced.eq(0), ended.eq(ends)]
+                m.d.sync += ended.eq(begins)
+                # What is looked up must not wait for whether it is worth it.
+                checks = retire.check & turn
+                m.d.comb += visit.select.eq(Mux(checks, retire.queue, visit.queue))
                 with m.If(self.running & (~request.valid | request.ready)):
-                    with m.If(retire.check & (turn | ~visit.offered)):
-                        m.d.comb += visit.select.eq(retire.queue)
-                        m.d.sync += [forced.eq(1), turn.eq(0)]
+                    m.d.sync += [turn.eq(~checks), forced.eq(checks)]
+                    with m.If(checks | visit.offered):
+                        m.d.comb += visit.take.eq(~checks)
+                        m.d.sync += queue.eq(visit.select)
                         m.next = "DECIDE"
-                    with m.Elif(visit.offered):
-                        m.d.comb += [visit.take.eq(1), visit.select.eq(visit.queue)]
-                        m.d.sync += turn.eq(1)
-                        m.next = "DECIDE"
-                    m.d.sync += queue.eq(visit.select)
             with m.State("DECIDE"):
                 m.d.sync += [
                     position.eq(here),
@@ -268,8 +273,6 @@ class PackedPoller(wiring.Component):
                             m.d.sync += [looking.eq(1), address.eq(context.device)]
                             m.d.sync += self.arm.valid.eq(1)
                             m.next = "ARM"
-                with m.If(line_up & ~lined_up):
-                    m.next = "LINE_UP"
             with m.State("AHEAD"):
                 m.d.comb += spare.eq(free > Cat(Const(0, 3), under_way))
                 m.next = "IDLE"
@@ -277,16 +280,16 @@ class PackedPoller(wiring.Component):
                     m.d.sync += request.valid.eq(1)
                     m.next = "ADVANCE"
                 with m.Elif(alone & full):
-                    m.d.comb += [visit.park.eq(~visit.changing), line_up.eq(visit.changing)]
+                    m.d.comb += visit.park.eq(~visit.changing)
+                    with m.If(visit.changing):
+                        m.next = "LINE_UP"
                 with m.Elif(alone):
-                    m.d.comb += line_up.eq(1)
+                    m.next = "LINE_UP"
                 with m.Elif(below & spare & place.going):
                     m.d.sync += request.valid.eq(1)
                     m.next = "ADVANCE"
                 with m.Else():
                     wait()
-                with m.If(line_up & ~lined_up):
-                    m.next = "LINE_UP"
             with m.State("ADVANCE"):
                 # What is read ahead says nothing about the place where the blocks before may end.
                 m.d.comb += [visit.serve.eq(alone), store.en.eq(1), line_up.eq(1)]

@@ -61,8 +61,11 @@ class Retirement(wiring.Component):
         """Build the counters of reads."""
         m = Module()
         reads, left, seen = Signal(range(READS + 1)), Signal(range(READS + 1)), Signal()
-        m.d.sync += reads.eq(reads + self.started - self.ended)
+        following = Signal.like(reads)
+        started, ended = Signal(), Signal()  # late, for the sake of timing
+        m.d.sync += [started.eq(self.started), ended.eq(self.ended), reads.eq(following)]
         m.d.comb += [
+            following.eq(reads + started - ended),
             self.poller.queue.eq(self.retire_queue),
             self.poller.active.eq(self.retire),
             self.poller.check.eq(self.retire & ~self.forgotten),
@@ -70,9 +73,9 @@ class Retirement(wiring.Component):
         ]
         with m.If(~seen):
             # Reads end in the order of their start.
-            m.d.sync += [left.eq(reads - self.ended), seen.eq(self.poller.rests & self.poller.check)]
+            m.d.sync += [left.eq(following), seen.eq(self.poller.rests & self.poller.check)]
         with m.Elif(left != 0):
-            m.d.sync += left.eq(left - self.ended)
+            m.d.sync += left.eq(left - ended)
         with m.If(~self.retire):
             m.d.sync += [seen.eq(0), self.forgotten.eq(0)]
         with m.Elif(self.clear):

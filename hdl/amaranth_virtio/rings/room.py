@@ -39,7 +39,7 @@ class Room(wiring.Component):
     released : :py:`In(stream.Signature(TOKEN, always_ready=True))`
         Tokens, in each queue's order.
     woken : :py:`Out(stream.Signature(queue, always_ready=True))`
-        A parked queue; two cycles after the token it waited for. It is parked no more.
+        A parked queue; three cycles after the token it waited for. It is parked no more.
     select : :py:`In(queue)`
         Queue that the following members are about, one cycle later.
     count : :py:`Out(log2(quota) + 1)`
@@ -95,7 +95,7 @@ class Room(wiring.Component):
         m.d.comb += [second.addr.eq(self.block), self.block_count.eq(second.data.count)]
 
         # Releases: read in the first cycle, written in the second one
-        valid, queue, selected = Signal(), Signal(shape), Signal(shape)
+        valid, wakes, queue, selected = Signal(), Signal(), Signal(shape), Signal(shape)
         leaving = self.released.payload[bits:]
         m.d.sync += [valid.eq(self.released.valid), queue.eq(leaving), selected.eq(self.select)]
         m.d.comb += [
@@ -106,12 +106,12 @@ class Room(wiring.Component):
             put_counter.en.eq(valid),
             put_counter.data.count.eq(counted.data.count + 1),
             put_counter.data.mark.eq(waits.data.mark),
-            self.woken.payload.eq(queue),
-            self.woken.valid.eq(valid & (counted.data.mark != waits.data.mark)),
+            wakes.eq(valid & (counted.data.mark != waits.data.mark)),
         ]
+        m.d.sync += [self.woken.payload.eq(queue), self.woken.valid.eq(wakes)]
         if bits:
             with m.If(counted.data.count[:bits] != waits.data.at):
-                m.d.comb += [self.woken.valid.eq(0), put_counter.data.mark.eq(counted.data.mark)]
+                m.d.comb += [wakes.eq(0), put_counter.data.mark.eq(counted.data.mark)]
 
         # The poller's side
         m.d.comb += [

@@ -191,8 +191,8 @@ class SplitPoller(wiring.Component):
             m.d.comb += visit.again.payload.eq(self.answer.payload.queue)
         # Answers that this visit does not see, neither in memory nor as one that it could wait for
         answers, answered = Signal(), Signal()
-        m.d.comb += answers.eq(self.answer.valid & (self.answer.payload.queue == visit.select))
-        m.d.sync += answered.eq(answers)
+        m.d.comb += answers.eq(self.answer.valid & (self.answer.payload.queue == queue))
+        m.d.sync += answered.eq(self.answer.valid & (self.answer.payload.queue == visit.select))
 
         def ask(waits: int) -> None:
             m.d.comb += [
@@ -211,17 +211,16 @@ class SplitPoller(wiring.Component):
 
         with m.FSM():
             with m.State("IDLE"):
-                m.d.sync += [offset.eq(1), forced.eq(0)]
+                m.d.sync += offset.eq(1)
+                # What is looked up must not wait for whether it is worth it.
+                checks = retire.check & turn
+                m.d.comb += visit.select.eq(Mux(checks, retire.queue, visit.queue))
                 with m.If(self.running & (~request.valid | request.ready)):
-                    with m.If(retire.check & (turn | ~visit.offered)):
-                        m.d.comb += visit.select.eq(retire.queue)
-                        m.d.sync += [forced.eq(1), turn.eq(0)]
+                    m.d.sync += [turn.eq(~checks), forced.eq(checks)]
+                    with m.If(checks | visit.offered):
+                        m.d.comb += visit.take.eq(~checks)
+                        m.d.sync += queue.eq(visit.select)
                         m.next = "DECIDE"
-                    with m.Elif(visit.offered):
-                        m.d.comb += [visit.take.eq(1), visit.select.eq(visit.queue)]
-                        m.d.sync += turn.eq(1)
-                        m.next = "DECIDE"
-                    m.d.sync += queue.eq(visit.select)
             with m.State("DECIDE"):
                 m.d.comb += adding.eq(1)
                 m.d.sync += [
@@ -242,7 +241,7 @@ class SplitPoller(wiring.Component):
                     m.d.comb += [visit.sleep.eq(1), visit.serve.eq(1)]
                 with m.Elif(known.data.index == stored.data.next):
                     with m.If(reading & (answers | answered)):
-                        m.d.comb += line_up.eq(1)
+                        m.next = "LINE_UP"
                     with m.Elif(reading):
                         m.d.comb += [put_waits.data.eq(1), put_waits.en.eq(1)]
                     with m.Elif(visit.kicked | ~stored.data.polled):
@@ -262,22 +261,19 @@ class SplitPoller(wiring.Component):
                                 m.d.sync += [offset.eq(Cat(Const(2, 2), size)), arming.eq(1)]
                                 m.next = "ARM"
                 with m.Elif(full):
-                    m.d.comb += [visit.park.eq(~visit.changing), line_up.eq(visit.changing)]
+                    m.d.comb += visit.park.eq(~visit.changing)
+                    with m.If(visit.changing):
+                        m.next = "LINE_UP"
                 with m.Else():
                     m.d.sync += more.eq(room)
                     m.next = "LIMIT"
-                with m.If(line_up & ~lined_up):
-                    m.next = "LINE_UP"
             with m.State("LIMIT"):
                 m.d.sync += [entries.eq(1), more.eq(_least(more, ahead))]
                 m.next = "LIMIT_RING"
                 with m.If(early & ~ahead[bits:].any()):
                     ask(waits=0)
-                    m.d.comb += line_up.eq(1)
                     m.d.sync += [entries.eq(0), more.eq(0)]
-                    m.next = "IDLE"
-                    with m.If(~lined_up):
-                        m.next = "LINE_UP"
+                    m.next = "LINE_UP"
                 with m.Else():
                     m.d.comb += adding.eq(1)
                 with m.If((ahead & ~Cat(mask, Const(0, 16 - len(mask)))).any()):
