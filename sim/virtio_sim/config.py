@@ -14,7 +14,7 @@ INTERFACES = {"rng": tuple(Interface), "blk": tuple(Interface), "vmmci": (Interf
 DEVICES = tuple(INTERFACES)
 WIDTHS = (64, 128, 256)
 QUEUE_SIZES = tuple(1 << n for n in range(1, 11))
-MOST_TAGS = 249
+MOST_TAGS = 228
 MOST_RAM_SECTORS = 65536  # 32 MiB, more than any FPGA has
 MOST_QUEUES = 256
 

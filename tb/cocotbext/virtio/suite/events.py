@@ -108,8 +108,8 @@ async def an_interrupt_comes_when_its_place_is_used_and_not_again(bench: Bench) 
             ring.arm(after * slots)
             before = bench.host.interrupts(1)
             await device.kick()
-            await bench.host.sleep(QUIET_NS)
             await device.wait(*requests)
+            await bench.host.sleep(QUIET_NS)
             same(bench.host.interrupts(1) - before, int(after < count), f"messages, {after} of {count}")
 
 
