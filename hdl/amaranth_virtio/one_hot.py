@@ -16,7 +16,7 @@ def one_hot_mux(select: Any, values: Iterable[Any]) -> Value:
     return reduce(or_, (value & bit.replicate(len(value)) for bit, value in zip(select, cast, strict=True)))
 
 
-def nearest_behind(grant: Any, offers: Any) -> Value:
+def nearest_behind(grant: Any, offers: Any) -> Any:
     """For a round robin: which of ``offers`` comes next behind that of ``grant``, one-hot.
 
     0 if there is none but perhaps that of ``grant`` itself.

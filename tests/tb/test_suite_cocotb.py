@@ -25,8 +25,8 @@ NEW, OPENBSD, LINUX = ("modern", "natural"), ("legacy", "natural"), ("legacy", "
 STALLS = (0.0, 0.5)
 
 #: Design, its driver's interface and habit, and the probability of pauses on the link.
-RUNS = [(design, NEW, stall) for design in MODERN for stall in STALLS]
-RUNS += [
+PLAIN_RUNS = [(design, NEW, stall) for design in MODERN for stall in STALLS]
+PLAIN_RUNS += [
     (LEGACY[0], OPENBSD, 0.5),
     (LEGACY[0], LINUX, 0.0),
     (LEGACY[1], OPENBSD, 0.0),
@@ -36,7 +36,7 @@ RUNS += [
     (VMMCI, LINUX, 0.0),
 ]
 #: And the variant of rings.
-RUNS = [(*run, PLAIN) for run in RUNS]
+RUNS = [(*run, PLAIN) for run in PLAIN_RUNS]
 RUNS += [(design, NEW, 0.5, variant) for design in (MODERN[0], MODERN[4]) for variant in COVERING[1:]]
 RUNS += [(TRANSITIONAL[1], LINUX, 0.5, RingVariant.named("split-indirect-event"))]
 

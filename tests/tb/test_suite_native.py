@@ -28,13 +28,13 @@ LINKS = {
 ABOUT_DMA = ("chains", "descriptors", "split", "dma", "blk", "malformed")
 
 #: Design, its driver's interface and habit, the link, the modules of the test list (none: all).
-RUNS = [(BLK, NEW, link, ()) for link in ("immediate", "stall")]
-RUNS += [(BLK, NEW, link, ABOUT_DMA) for link in list(LINKS)[2:]]
-RUNS += [(RNG, NEW, link, ()) for link in ("gen3", "stall")]
-RUNS += [(BLK_TRANSITIONAL, driver, "stall", ()) for driver in (NEW, LINUX)]
-RUNS += [(VMMCI, OPENBSD, "stall", ()), (VMMCI, LINUX, "gen3", ())]
+PLAIN_RUNS = [(BLK, NEW, link, ()) for link in ("immediate", "stall")]
+PLAIN_RUNS += [(BLK, NEW, link, ABOUT_DMA) for link in list(LINKS)[2:]]
+PLAIN_RUNS += [(RNG, NEW, link, ()) for link in ("gen3", "stall")]
+PLAIN_RUNS += [(BLK_TRANSITIONAL, driver, "stall", ()) for driver in (NEW, LINUX)]
+PLAIN_RUNS += [(VMMCI, OPENBSD, "stall", ()), (VMMCI, LINUX, "gen3", ())]
 #: And the variant of rings.
-RUNS = [(*run, PLAIN) for run in RUNS]
+RUNS = [(*run, PLAIN) for run in PLAIN_RUNS]
 RUNS += [(design, NEW, "stall", (), variant) for design in (BLK, RNG) for variant in COVERING[1:]]
 RUNS += [(BLK_TRANSITIONAL, LINUX, "stall", (), RingVariant.named("split-indirect-event"))]
 

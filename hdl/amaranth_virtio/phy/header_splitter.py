@@ -83,7 +83,9 @@ class HeaderSplitter(wiring.Component):
             self.o.payload.data.eq(
                 Mux(four, window[32 * start_4 :][: self.width], window[32 * start_3 :][: self.width])
             ),
-            self.o.payload.enable.eq(Cat(whole.any() | (inside > lane) for lane in range(lanes))),
+            self.o.payload.enable.eq(
+                Cat(*(whole.any() | (inside > lane) for lane in range(lanes - 1)), whole.any())
+            ),
             self.o.payload.first.eq(~started),
             self.o.payload.last.eq(~whole.any() | ((whole == 1) & ~inside.any())),
             sent.eq(self.o.valid & self.o.ready),

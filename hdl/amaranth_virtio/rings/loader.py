@@ -206,14 +206,10 @@ class Loader(wiring.Component):
             self.error.payload.token.eq(token),
             self.error.payload.descriptor.eq(index),
         ]
-        with m.If(error):
-            m.d.comb += self.error.payload.cause.eq(Cause.DMA_ERROR)
-        with m.Elif(mixed):
-            m.d.comb += self.error.payload.cause.eq(Cause.INDIRECT_NESTED)
-        with m.Elif(holder == token[:bits]):
-            m.d.comb += self.error.payload.cause.eq(Cause.CHAIN_LOOP)
-        with m.Else():
-            m.d.comb += self.error.payload.cause.eq(Cause.DESCRIPTOR_REUSE)
+        cause = Mux(holder == token[:bits], Cause.CHAIN_LOOP, Cause.DESCRIPTOR_REUSE)
+        if self.options.packed:
+            cause = Mux(mixed, Cause.INDIRECT_NESTED, cause)
+        m.d.comb += self.error.payload.cause.eq(Mux(error, Cause.DMA_ERROR, cause))
         if self.options.packed:
             with m.If(item):
                 m.d.comb += [

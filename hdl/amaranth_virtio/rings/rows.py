@@ -57,7 +57,7 @@ class Rows(wiring.Component):
         m = Module()
         shape = self.shape
         direct = shape.index_bits + shape.queue_bits
-        m.submodules.rows = rows = Memory(shape=shape.row, depth=shape.rows, init=[], attrs=NO_COLLISION)
+        m.submodules.memory = rows = Memory(shape=shape.row, depth=shape.rows, init=[], attrs=NO_COLLISION)
         put, get = rows.write_port(), rows.read_port()
         holder = data.StructLayout({"held": 1, "sequence": self.shape.sequence_bits})
         m.submodules.holders = holders = Memory(shape=holder, depth=1 << direct, init=[])

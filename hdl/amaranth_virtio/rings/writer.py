@@ -6,6 +6,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from ..dma.headers import memory_request
 from ..dma.layout import DmaSettings
@@ -104,7 +105,7 @@ class RingWriter(wiring.Component):
         low = Cat(beat.data[:16], Mux(beat.address[1], beat.data[:16], beat.data[16:32]))
         enable = Mux(address[1], 0b1100, 0b0011)
         m.d.comb += [
-            put.addr.eq(words // word_lanes),
+            put.addr.eq(words >> exact_log2(word_lanes)),
             put.data.eq(Cat(low, beat.data[32:]).replicate(word_lanes)),
             get.addr.eq(sent),
             self.o.payload.data.eq(get.data),
@@ -128,7 +129,7 @@ class RingWriter(wiring.Component):
                 m.d.comb += [
                     self.idle.eq(1),
                     ready.eq(~beat.last),
-                    put.en.eq(1 << (words % word_lanes)),
+                    put.en.eq(1 << words[: exact_log2(word_lanes)]),
                 ]
                 gathered = Cat(beat.count > 4, words) + 1
                 m.d.sync += [
