@@ -4,7 +4,6 @@ import random
 
 import pytest
 from helpers.net import ALL, CSUM, CTRL_MAC_ADDR, CTRL_RX, CTRL_VQ, MAC, MQ, NetBench, reference
-from helpers.simulation import STALLS
 from virtio_models.kind import Waiting
 
 BROADCAST = b"\xff" * 6
@@ -55,8 +54,7 @@ def commands(rng: random.Random, pairs: int) -> list[bytes]:
     return good + bad
 
 
-@pytest.mark.parametrize("width", [64, 128, 256])
-@pytest.mark.parametrize("stall", STALLS)
+@pytest.mark.parametrize(("width", "stall"), [(64, 0.0), (128, 0.5), (256, 0.0), (64, 0.9)])
 def test_answers_and_what_passes_then_are_those_of_the_reference(width, stall):
     """Random commands, and frames to addresses in and out of the tables between them."""
     features = (CTRL_VQ, CTRL_RX, CTRL_MAC_ADDR, MQ)
