@@ -29,7 +29,7 @@ class AddressTable(wiring.Component):
     address : :py:`In(48)`, step : :py:`In(2)`
         What is looked for; in each of 4 cycles a ``step`` of its own.
     hit : :py:`Out(1)`
-        It was found in this step.
+        It was found in the step before.
     """
 
     write: In(1)
@@ -57,14 +57,17 @@ class AddressTable(wiring.Component):
         for column in range(COLUMNS):
             memory = Memory(shape=48, depth=4 * ROWS, init=[])
             m.submodules[f"column{column}"] = memory
-            put, get = memory.write_port(), memory.read_port(domain="comb")
+            put, get = memory.write_port(), memory.read_port()
             m.d.comb += [
                 put.addr.eq(Cat(self.index[2:], self.group, ~bank)),
                 put.data.eq(self.entry),
                 put.en.eq(self.write & (self.index[:2] == column)),
                 get.addr.eq(Cat(self.step, searched, bank)),
             ]
-            exists = Mux(count[:2] > column, count[2:] >= self.step, count[2:] > self.step)
+            exists = Signal(name=f"exists{column}")
+            m.d.sync += exists.eq(Mux(count[:2] > column, count[2:] >= self.step, count[2:] > self.step))
             found.append(exists & (get.data == self.address))
-        m.d.comb += self.hit.eq(Cat(found).any() | (count > ADDRESSES))
+        every = Signal()
+        m.d.sync += every.eq(count > ADDRESSES)
+        m.d.comb += self.hit.eq(Cat(found).any() | every)
         return m

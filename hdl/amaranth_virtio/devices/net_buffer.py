@@ -18,6 +18,7 @@ __all__ = ["ReceiveBuffer"]
 LEAST = 64  # bytes of buffer for each frame that it can hold
 TYPE, TAG = 12, int.from_bytes(bytes.fromhex("8100"), "little")  # position of a frame's type, one of them
 TAG_BYTES = 4
+MARGIN = 4  # rows, and frames, that may come yet when it is found that there is no room
 
 
 class ReceiveBuffer(wiring.Component):
@@ -106,39 +107,58 @@ class ReceiveBuffer(wiring.Component):
         start = Signal.like(put.addr)  # of the frame
         number = Signal(range(self._depth))  # of the row
         held = Signal(range(most + 1))  # frames in the buffer
-        spoiled, bad, good, full = Signal(init=1), Signal(), Signal(), Signal()
-        total = Signal(range(self.size + HEADER_BYTES + 1))
-        kept_address, tagged, was_tagged = Signal(48), Signal(), Signal()
+        spoiled, bad, good = Signal(init=1), Signal(), Signal()
+        used, full = Signal.like(put.addr), Signal()
+        going, fits = Signal(), Signal()
+        crowded, pushed = Signal(), Signal()
+        address, kept_address = Signal(48), Signal(48)
+        tagged, was_tagged, second = Signal(), Signal(), Signal()
+        position = Cat(end, number)  # of the last byte
         row, lane = divmod(TYPE, lanes)
-        limit = HEADER_BYTES + TAGGED_HEADER_BYTES + self.mtu
-        known = frames.i.payload
+        longest = TAGGED_HEADER_BYTES + self.mtu
+        known = Signal(received_layout(self.width, self.mtu))
         m.d.comb += [
-            put.addr.eq(start + number),
             put.data.eq(data),
-            put.en.eq(valid),
+            put.en.eq(valid & going),
             get.addr.eq(self.address),
             get.en.eq(self.enable),
             self.data.eq(get.data),
-            full.eq((put.addr + 1)[: len(put.addr)] == self.address),
-            bad.eq(Mux(first, ~self.accept | (held == most), spoiled) | full),
-            tagged.eq(Mux(number == row, data[8 * lane : 8 * lane + 16] == TAG, was_tagged)),
-            total.eq(Cat(end, number) + (HEADER_BYTES + 1)),
-            good.eq(valid & last & ~bad & ~error & (total <= Mux(tagged, limit, limit - TAG_BYTES))),
-            known.address.eq(Mux(first, data[:48], kept_address)),
+            used.eq(put.addr - self.address),
+            going.eq(first | ~spoiled),
+            bad.eq(Mux(first, ~self.accept | crowded, spoiled) | full),
+            tagged.eq(Mux(second if row else first, data[8 * lane : 8 * lane + 16] == TAG, was_tagged)),
+            fits.eq(Mux(tagged, position < longest, position < longest - TAG_BYTES)),
+            good.eq(valid & last & ~bad & ~error & fits),
+            address.eq(Mux(first, data[:48], kept_address)),
+            frames.i.payload.eq(known),
+            frames.i.valid.eq(pushed),
+        ]
+        m.d.sync += [
+            known.address.eq(address),
             known.rows.eq(number + 1),
-            known.total.eq(total),
+            known.total.eq(position + (HEADER_BYTES + 1)),
             known.tail.eq(end >= lanes - HEADER_BYTES % lanes),
             known.checked.eq(checked),
-            frames.i.valid.eq(good),
+            pushed.eq(good),
+            held.eq(held + pushed - (self.frame.valid & self.frame.ready)),
+            crowded.eq(held >= most - MARGIN),
+            full.eq(used >= self._depth - MARGIN),
         ]
-        m.d.sync += held.eq(held + good - (self.frame.valid & self.frame.ready))
         with m.If(valid):
             m.d.sync += [
-                kept_address.eq(known.address),
+                kept_address.eq(address),
+                second.eq(first),
                 was_tagged.eq(tagged),
                 spoiled.eq(bad | last),
-                number.eq(Mux(last, 0, number + ~bad)),
             ]
+            with m.If(last):
+                m.d.sync += number.eq(0)
+            with m.Elif(going):
+                m.d.sync += number.eq(number + 1)
+            with m.If(last & ~good):
+                m.d.sync += put.addr.eq(start)
+            with m.Elif(going):
+                m.d.sync += put.addr.eq(put.addr + 1)
         with m.If(good):
             m.d.sync += start.eq(put.addr + 1)
         if self.flows:

@@ -11,7 +11,7 @@ from .net_layout import FLOW, judged_layout, received_layout
 
 __all__ = ["FilterSettings", "ReceiveFilter"]
 
-STEPS = 4
+STEPS = 5  # the tables are read in the first 4
 
 
 class FilterSettings(data.Struct):
@@ -33,7 +33,7 @@ class FilterSettings(data.Struct):
 class ReceiveFilter(wiring.Component):
     """Look at the destination of each frame.  [virtio 1.4 §5.1.6.5.1, §5.1.6.5.2]
 
-    2 cycles per frame, 5 if it has to be looked for in the tables. Reset is that of the clock domain.
+    2 cycles per frame, 6 if it has to be looked for in the tables. Reset is that of the clock domain.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ class ReceiveFilter(wiring.Component):
                 | (frame.address == settings.own)
                 | (settings.all_groups & frame.address[0])
             ),
-            found.eq(self.hit | (found & (step != 0))),
+            found.eq((step != 0) & (self.hit | found)),
         ]
         if self.pairs > 1:
             m.d.comb += [there.eq(self.frame.valid & self.flow.valid), self.flow.ready.eq(over & room)]

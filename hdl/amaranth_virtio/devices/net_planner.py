@@ -37,7 +37,7 @@ class ReceivePlanner(wiring.Component):
     -------
     frame : :py:`In(stream of judged_layout(width, mtu, pairs))`
     behind : :py:`In(1)`
-        There are more.
+        There are more than that on ``frame``.
     mergeable : :py:`In(1)`
         MRG_RXBUF.
     active : :py:`In`
@@ -86,8 +86,13 @@ class ReceivePlanner(wiring.Component):
         """Build the FSM: choose, look up the list, look at one chain after another."""
         m = Module()
         bits = exact_log2(self.quota)
-        frame, lists, job, part = self.frame.payload, self.lists, self.job.payload, self.part.payload
-        chosen, open_pair = self._choose(m)
+        lists, job, part = self.lists, self.job.payload, self.part.payload
+        frame = Signal.like(self.frame.payload)  # the one that is looked at
+        looked = Signal()  # there is one
+        look = Signal.like(self.frame.payload)
+        m.d.comb += look.eq(Mux(looked, frame, self.frame.payload))
+        chosen, open_pair = self._choose(m, look)
+        give = Signal()
         pair = Signal.like(lists.pair)
         giving, turn = Signal(), Signal()  # a chain is given back and no frame looked at; next time one is
         emitting = Signal()  # the frame fits, and its chains are handed out
@@ -100,10 +105,11 @@ class ReceivePlanner(wiring.Component):
         room, left = Signal(frame_bits(self.mtu)), Signal(frame_bits(self.mtu))
         sequence = Signal(bits)
         waited = Signal(range(self.patience + 1))
-        free, fits = Signal(), Signal()
+        free, fits, alone = Signal(), Signal(), Signal()
         m.d.comb += [
             free.eq(~self.job.valid & ~self.part.valid),
             fits.eq(room >= left),
+            alone.eq(~self.behind & ~self.frame.valid),
             following.eq(place + 1),
             lists.pair.eq(pair),
             lists.place.eq(place),
@@ -134,23 +140,26 @@ class ReceivePlanner(wiring.Component):
             m.d.sync += [self.job.valid.eq(1), job.drop.eq(drop)]
 
         def finish() -> None:
-            m.d.comb += self.frame.ready.eq(1)
-            m.d.sync += waited.eq(0)
+            m.d.sync += [looked.eq(0), waited.eq(0)]
             m.next = "LOOK"
 
         with m.FSM():
             with m.State("LOOK"):
-                m.d.sync += [giving.eq(self.retire & (turn | ~self.frame.valid)), emitting.eq(0)]
-                with m.If(self.retire & (turn | ~self.frame.valid)):
+                m.d.comb += give.eq(self.retire & (turn | ~(looked | self.frame.valid)))
+                m.d.sync += [giving.eq(give), emitting.eq(0)]
+                with m.If(give):
                     m.d.sync += [pair.eq(self.retire_pair), turn.eq(0)]
                     m.next = "LIST"
-                with m.Elif(self.frame.valid):
-                    m.d.sync += [pair.eq(chosen), turn.eq(1)]
-                    with m.If(frame.wanted & open_pair):
-                        m.next = "LIST"
-                    with m.Elif(free):
-                        start_job(drop=1)
-                        finish()
+                with m.Elif(looked | self.frame.valid):
+                    m.d.comb += self.frame.ready.eq(~looked)
+                    m.d.sync += [pair.eq(chosen), turn.eq(1), looked.eq(1), frame.eq(look)]
+                    m.next = "LIST"
+                    with m.If(~look.wanted | ~open_pair):
+                        m.next = "DROP"
+            with m.State("DROP"):
+                with m.If(free):
+                    start_job(drop=1)
+                    finish()
             with m.State("LIST"):
                 m.next = "HEAD"
             with m.State("HEAD"):
@@ -203,14 +212,11 @@ class ReceivePlanner(wiring.Component):
                         several.eq(1),
                     ]
                     m.next = "NEXT"
-                with m.Elif(free):
-                    start_job(drop=1)
-                    finish()
+                with m.Else():
+                    m.next = "DROP"
             with m.State("SHORT"):
                 m.d.comb += [lists.taken.head.eq(head), lists.taken.mark.eq(1)]
-                with m.If(
-                    giving | ~self.behind | (self.active == 1) | ((waited != self.patience) & ~starved)
-                ):
+                with m.If(giving | alone | (self.active == 1) | ((waited != self.patience) & ~starved)):
                     m.next = "LOOK"
                 with m.Elif(free):
                     m.d.comb += lists.take.eq(1)
@@ -218,12 +224,12 @@ class ReceivePlanner(wiring.Component):
                     finish()
         return m
 
-    def _choose(self, m: Module) -> tuple[Any, Any]:
+    def _choose(self, m: Module, frame: Any) -> tuple[Any, Any]:
         """The pair for a frame, and whether there is one."""
         if self.pairs == 1:
             return 0, ~self.retire
         chosen, found = Signal(range(self.pairs)), Signal()
-        known = self.frame.payload.pair
+        known = frame.pair
         first_retires = self.retire & (self.retire_pair == 0)
         with m.If((known < self.active) & ~(self.retire & (self.retire_pair == known))):
             m.d.comb += [chosen.eq(known), found.eq(1)]

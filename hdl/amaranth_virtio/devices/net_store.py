@@ -100,13 +100,13 @@ class SentStore(wiring.Component):
         row, header = strip.o.payload, strip.header
         start = Signal.like(put.addr)  # of the frame
         used = Signal.like(put.addr)
+        end = Signal(ceil_log2(lanes))  # lane of the row's last byte
         number = Signal(range(most + 1))
         room, spoiled = Signal(), Signal()
         held = Signal(range(FRAMES + 1))  # frames in the buffer
         at, behind = Signal(17), Signal(17)  # position of the checksum's first byte, and the one behind
         patch, inside, good = Signal(), Signal(), Signal()
         m.d.comb += [
-            put.addr.eq(start + number),
             put.data.eq(row.data),
             put.en.eq(strip.o.valid & ~spoiled),
             get.addr.eq(self.address),
@@ -115,7 +115,8 @@ class SentStore(wiring.Component):
             used.eq(put.addr - self.address),
             strip.go.eq(room | spoiled),
             patch.eq(header.needs_csum & self.csum),
-            inside.eq(behind < number * lanes + row.count),
+            end.eq(row.count - 1),
+            inside.eq(behind <= Cat(end, number)),
             good.eq(~row.error & ~spoiled & (number != most) & (inside | ~patch)),
         ]
         m.d.sync += [
@@ -128,10 +129,11 @@ class SentStore(wiring.Component):
         with m.If(strip.o.valid):
             with m.If(row.last):
                 m.d.sync += [number.eq(0), spoiled.eq(0)]
+                m.d.sync += put.addr.eq(start)
                 with m.If(good):
-                    m.d.sync += start.eq(put.addr + 1)
+                    m.d.sync += [put.addr.eq(put.addr + 1), start.eq(put.addr + 1)]
             with m.Elif(number != most):
-                m.d.sync += number.eq(number + 1)
+                m.d.sync += [number.eq(number + 1), put.addr.eq(put.addr + 1)]
 
         # All that is known of a frame at its last row waits for its checksum.
         ending = Signal(sent_layout(self.width, self.mtu))
@@ -139,7 +141,7 @@ class SentStore(wiring.Component):
         with m.If(strip.o.valid & row.last):
             m.d.sync += [
                 ending.rows.eq(number),
-                ending.end.eq(row.count - 1),
+                ending.end.eq(end),
                 ending.patch.eq(patch),
                 ending.lower.eq(behind >> 1),
                 ending.upper.eq(at >> 1),
