@@ -200,6 +200,7 @@ def cosim(
     queue_size: QueueSize = 128,
     tags: Tags = 32,
     queues: Queues = 1,
+    packed: Annotated[bool, typer.Option(help="Offer packed rings beside split ones.")] = True,
     seed: Annotated[int, typer.Option("--seed", "-s", help="For everything random on the link.")] = 1,
     waves: Annotated[bool, typer.Option("--waves", help="Record all signals into a VCD file.")] = False,
 ) -> None:
@@ -215,6 +216,7 @@ def cosim(
         queue_size=queue_size,
         tags=tags,
         queues=queues,
+        packed=packed,
         read_only=read_only,
     )
     if image is not None:

@@ -43,6 +43,8 @@ class Configuration:
         Whether the block device offers VIRTIO_BLK_F_RO.
     queues
         Request queues of the block device.
+    packed
+        Whether packed rings are offered beside split ones.
     ram_sectors
         Size of a block-RAM disk inside the endpoint, in sectors; with 0 the block device has a storage port.
     interface
@@ -61,6 +63,7 @@ class Configuration:
     completion_timeout: int = 12_500_000
     read_only: bool = False
     queues: int = 1
+    packed: bool = True
     ram_sectors: int = 0
     interface: str = ""
     config_hold: int = 250_000_000
@@ -153,6 +156,7 @@ NAME_PARTS = {
     "completion_timeout": "c{}",
     "read_only": "ro",
     "queues": "{}queues",
+    "packed": "split",
     "ram_sectors": "ram{}",
     "config_hold": "h{}",
     "ack_timeout": "a{}",

@@ -13,6 +13,7 @@ from amaranth_virtio.devices.ram_blk import RamBlkDevice
 from amaranth_virtio.devices.rng import RngDevice
 from amaranth_virtio.devices.vmmci import VmmciDevice
 from amaranth_virtio.endpoint import Endpoint
+from amaranth_virtio.rings.options import RingOptions
 from virtio_spec.virtio_pci import Interface
 
 from .build import TOPLEVEL, kept
@@ -52,6 +53,7 @@ def _converted(configuration: Configuration) -> str:
         device=_device(configuration),
         interface=Interface(configuration.interface),
         queue_size=configuration.queue_size,
+        rings=RingOptions(packed=configuration.packed),
         tags=configuration.tags,
         completion_timeout=configuration.completion_timeout,
         config_hold=configuration.config_hold,

@@ -231,7 +231,9 @@ def rtl_provider() -> ServedProvider:
     def command(device: Device, image: Path | None, socket: Path) -> list[str]:
         words = ["cosim", "--device", device.kind, "--interface", device.interface, "--socket", str(socket)]
         words += ["--image", str(image)] if image is not None else []
+        words += ["--no-packed"] if device.ring == "split" else []
         return [sys.executable, "-m", "virtio_sim.cli", *words]
 
-    devices = [Device(kind, interface) for kind in ("rng", "blk") for interface in INTERFACES]
+    devices = [Device(kind, interface) for kind in KINDS for interface in INTERFACES]
+    devices += [Device(kind, ring="packed") for kind in KINDS]
     return ServedProvider("rtl", command, devices)

@@ -13,6 +13,7 @@ from virtio_models.device import ReferenceDevice
 from virtio_models.disk import Disk
 from virtio_models.dma import Dma
 from virtio_models.entropy import EntropySource
+from virtio_models.options import RingOptions
 from virtio_models.rng import Rng
 from virtio_spec.blk import SECTOR_BYTES
 from virtio_spec.virtio_pci import Interface
@@ -47,7 +48,7 @@ def main(kind: str, interface: str, socket: str, image: str | None = None) -> No
         raise SystemExit(f"{kind} with image {image}")
 
     def device(dma: Dma) -> ReferenceDevice:
-        return ReferenceDevice(made, dma, interface=Interface(interface))
+        return ReferenceDevice(made, dma, interface=Interface(interface), rings=RingOptions(packed=False))
 
     function: Any = ModelFunction(device)
     with Server(function, socket, report=lambda said: print(said, flush=True)) as server:
