@@ -6,13 +6,13 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from helpers.ring import HostMemory
+from helpers.ring import HostMemory, InMemory
 from helpers.simulation import simulate
 
 __all__ = ["PackedDriver", "PollBench", "SplitDriver"]
 
 
-class SplitDriver:
+class SplitDriver(InMemory):
     """Driver's side of a split queue: makes heads available and says when a kick is due.
 
     [virtio 1.4 §2.7.10, §2.7.13] Nothing is ever used: the test sees to it that no more than ``size`` heads
@@ -30,17 +30,6 @@ class SplitDriver:
         memory.write(self.driver, struct.pack("<HH", 0, start))
         memory.write(self.device + 4 + 8 * size, struct.pack("<H", start))
 
-    @property
-    def context(self) -> dict[str, int]:
-        """The queue's context for the engine."""
-        return {
-            "size": self.size,
-            "enable": 1,
-            "desc": self.desc,
-            "driver": self.driver,
-            "device": self.device,
-        }
-
     def add(self, head: int) -> None:
         """Make ``head`` available."""
         self.memory.write(self.driver + 4 + 2 * (self.index % self.size), struct.pack("<H", head))
@@ -57,7 +46,7 @@ class SplitDriver:
         return (self.index - event - 1) % 65536 < (self.index - old) % 65536
 
 
-class PackedDriver:
+class PackedDriver(InMemory):
     """Driver's side of a packed queue: makes chains available and says when a kick is due.
 
     [virtio 1.4 §2.8.1, §2.8.10, §2.8.14, §2.8.21] Nothing is ever used: what is added overwrites what
@@ -74,17 +63,6 @@ class PackedDriver:
         self.position, self.wrap, self.total = 0, 1, 0
         self.added: list[dict[str, int]] = []  # descriptors, in ring order
         self._checked = 0
-
-    @property
-    def context(self) -> dict[str, int]:
-        """The queue's context for the engine."""
-        return {
-            "size": self.size,
-            "enable": 1,
-            "desc": self.desc,
-            "driver": self.driver,
-            "device": self.device,
-        }
 
     def chain(self, length: int, rng: random.Random) -> Callable[[], None]:
         """Write ``length`` descriptors, all but the flags of the first; the returned call writes those."""

@@ -51,7 +51,27 @@ class HostMemory:
         block[offset : offset + len(content)] = content
 
 
-class SplitRing:
+class InMemory:
+    """A ring in host memory; ``driver`` and ``device`` are 0 where nobody looks at those areas."""
+
+    size: int
+    desc: int
+    driver: int = 0
+    device: int = 0
+
+    @property
+    def context(self) -> dict[str, int]:
+        """The queue's context for the engine."""
+        return {
+            "size": self.size,
+            "enable": 1,
+            "desc": self.desc,
+            "driver": self.driver,
+            "device": self.device,
+        }
+
+
+class SplitRing(InMemory):
     """One queue; every step can also be done wrong by hand through ``memory``."""
 
     def __init__(self, memory: HostMemory, size: int, *, seed: int = 0, start: int = 0):
@@ -65,17 +85,6 @@ class SplitRing:
         self.avail_idx = self.used_idx = start
         self.publish()
         memory.write(self.device, struct.pack("<HH", 0, start))
-
-    @property
-    def context(self) -> dict[str, int]:
-        """The queue's context for the engine."""
-        return {
-            "size": self.size,
-            "enable": 1,
-            "desc": self.desc,
-            "driver": self.driver,
-            "device": self.device,
-        }
 
     @property
     def free(self) -> int:

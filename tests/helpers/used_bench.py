@@ -11,7 +11,7 @@ from typing import Any
 
 from amaranth_virtio.rings.options import RingOptions
 from amaranth_virtio.rings.used_side import UsedSide
-from helpers.ring import HostMemory, ReadServer, serve_contexts, taken
+from helpers.ring import HostMemory, InMemory, ReadServer, serve_contexts, taken
 from helpers.simulation import send, simulate, steady
 from virtio_spec.layout import Cause
 
@@ -37,7 +37,7 @@ def place(memory: HostMemory, size: int, align: int, page_offset: int | None) ->
     return memory.allocate(page_offset + size, align=4096) + page_offset
 
 
-class SplitQueue:
+class SplitQueue(InMemory):
     """The used ring and what the driver says about interrupts, in split format.  [§2.7]"""
 
     packed = False
@@ -54,17 +54,6 @@ class SplitQueue:
     def event_address(self) -> int:
         """Of what says whether the driver wants an interrupt."""
         return self.driver + (4 + 2 * self.size if self.event_idx else 0)
-
-    @property
-    def context(self) -> dict[str, int]:
-        """The queue's context for the engine."""
-        return {
-            "size": self.size,
-            "enable": 1,
-            "desc": self.desc,
-            "driver": self.driver,
-            "device": self.device,
-        }
 
     def skip(self, rng: random.Random) -> int:
         """What the record says besides the id means nothing."""
@@ -111,7 +100,7 @@ class SplitQueue:
         return event & 1 == 0
 
 
-class PackedQueue:
+class PackedQueue(InMemory):
     """The descriptor ring and what the driver says about interrupts, in packed format.  [§2.8]"""
 
     packed = True
@@ -123,8 +112,6 @@ class PackedQueue:
         self.driver = memory.allocate(4, align=4)
         self.device = memory.allocate(4, align=4)
         self.next_avail = self.next_used = 0
-
-    context = SplitQueue.context
 
     @property
     def event_address(self) -> int:

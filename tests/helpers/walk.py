@@ -8,7 +8,7 @@ import struct
 from collections import deque
 from typing import Any
 
-from helpers.ring import HostMemory
+from helpers.ring import HostMemory, InMemory
 
 __all__ = ["NEXT", "WRITE", "INDIRECT", "PackedQueue", "SplitQueue", "WalkBench", "walk_split"]
 
@@ -16,7 +16,7 @@ NEXT, WRITE, INDIRECT = 1, 2, 4
 BLOCK = 128
 
 
-class SplitQueue:
+class SplitQueue(InMemory):
     """A driver's descriptor table, whose chains are laid out as ``style`` says."""
 
     def __init__(self, memory: HostMemory, size: int, rng: random.Random):
@@ -25,11 +25,6 @@ class SplitQueue:
         self.free = deque(range(size))
         self.segments: dict[int, list[tuple[int, int, int]]] = {}  # by head
         self.held: dict[int, list[int]] = {}
-
-    @property
-    def context(self) -> dict[str, int]:
-        """The queue's context."""
-        return {"size": self.size, "enable": 1, "desc": self.desc, "driver": 0, "device": 0}
 
     def put(self, base: int, index: int, address: int, length: int, flags: int, link: int) -> None:
         """Write one descriptor."""
@@ -85,7 +80,7 @@ class SplitQueue:
         self.free.extend(self.held.pop(head))
 
 
-class PackedQueue:
+class PackedQueue(InMemory):
     """Descriptors of a packed ring as the poller gives them out; the ring itself is the poller's business."""
 
     def __init__(self, memory: HostMemory, size: int, rng: random.Random):
@@ -93,11 +88,6 @@ class PackedQueue:
         self.desc = memory.allocate(16 * size, align=16)
         self.position, self.room = 0, size
         self.held: dict[int, int] = {}
-
-    @property
-    def context(self) -> dict[str, int]:
-        """The queue's context."""
-        return {"size": self.size, "enable": 1, "desc": self.desc, "driver": 0, "device": 0}
 
     def offer(self, token: int, segments: Any, *, direct: int | None = None, identity: int) -> Any:
         """Items of a chain, or None if there is no room."""
