@@ -12,10 +12,10 @@ from ..chain import QUEUE, TOKEN
 from .line import QueueLine
 from .parameters import check_queues, check_quota
 
-__all__ = ["BatchSignature", "Collector", "Completion"]
+__all__ = ["BatchSignature", "Collector", "CompleteChain"]
 
 
-class Completion(data.Struct):
+class CompleteChain(data.Struct):
     """A completed chain; with ``more`` it becomes visible together with the queue's next one."""
 
     token: TOKEN
@@ -71,7 +71,7 @@ class Collector(wiring.Component):
 
     Members
     -------
-    i : :py:`In(stream.Signature(Completion))`
+    i : :py:`In(stream.Signature(CompleteChain))`
     batches : :py:`Out(BatchSignature(quota))`
         Slots keep what they hold until the chain is finished.
     broken : :py:`In(stream.Signature(TOKEN, always_ready=True))`
@@ -94,7 +94,7 @@ class Collector(wiring.Component):
         self.quota = check_quota(quota, queues)
         super().__init__(
             {
-                "i": In(stream.Signature(Completion)),
+                "i": In(stream.Signature(CompleteChain)),
                 "batches": Out(BatchSignature(quota)),
                 "broken": In(stream.Signature(TOKEN, always_ready=True)),
                 "retire": In(1),
@@ -127,7 +127,7 @@ class Collector(wiring.Component):
         # Second step: of a chain that came, a batch that was taken, or a look at the retired queue.
         came, taken, looked = Signal(), Signal(), Signal()
         busy = came | taken | looked
-        chain = Signal(Completion)
+        chain = Signal(CompleteChain)
         batch = Signal(range(self.queues))
         rest = Signal()  # no second look without a pause
         owner = chain.token[sequence_bits:][: len(batch)]

@@ -8,7 +8,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..chain import TOKEN
-from .collector import Completion
+from .collector import CompleteChain
 from .parameters import check_queues, check_quota
 from .sequencer import Sequencer
 
@@ -29,14 +29,14 @@ class InOrder(wiring.Component):
 
     Members
     -------
-    i, o : streams of :class:`Completion`
+    i, o : streams of :class:`CompleteChain`
         Every token must come, also those of chains that are given up: the queue waits for it.
     in_order : :py:`In(1)`
         Negotiated; changes only while nothing is inside.
     """
 
-    i: In(stream.Signature(Completion))
-    o: Out(stream.Signature(Completion))
+    i: In(stream.Signature(CompleteChain))
+    o: Out(stream.Signature(CompleteChain))
     in_order: In(1)
 
     def __init__(self, *, queues: int, quota: int):

@@ -1,16 +1,18 @@
 """Checks of constructor arguments that several components of the engine share."""
 
+from typing import TypeGuard
+
 from ..chain import TOKEN
 
 __all__ = ["check_queue_size", "check_queues", "check_quota"]
 
 
-def _integer(value: object) -> bool:
+def _integer(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _power_of_two(value: object, least: int, most: int) -> bool:
-    return _integer(value) and least <= value <= most and not value & (value - 1)  # type: ignore[operator]
+    return _integer(value) and least <= value <= most and not value & (value - 1)
 
 
 def check_queues(queues: int) -> int:

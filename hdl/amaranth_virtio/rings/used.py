@@ -12,15 +12,13 @@ from virtio_spec.packed import PackedFlag
 from ..chain import QUEUE, TOKEN
 from ..dma.layout import read_request_layout
 from .collector import BatchSignature
-from .layout import ChainRecord, QueueLookup, ring_write_layout
+from .layout import QueueLookup, ring_write_layout
 from .notifier import event_context
 from .options import RingFeatures, RingOptions
 from .parameters import check_queue_size, check_queues, check_quota
+from .walk_layout import RecordLookup
 
-__all__ = ["ChainLookup", "UsedWriter"]
-
-# Read port on what is known of the chains in flight: ``record`` is that of the ``token`` of the cycle before.
-ChainLookup = wiring.Signature({"token": Out(TOKEN), "record": In(ChainRecord)})
+__all__ = ["UsedWriter"]
 
 
 class _State:
@@ -94,7 +92,7 @@ class UsedWriter(wiring.Component):
         Of one that is retired nothing is written and nothing asked; its chains finish.
     lookup : :py:`Out(QueueLookup)`
         Queue contexts.
-    chain : :py:`Out(ChainLookup)`
+    chain : :py:`Out(RecordLookup)`
         Records of chains.
     look : :py:`Out(1)`, written : :py:`In(32)`
         Bytes written into the chain that ``chain.token`` was in the last cycle of ``look``.
@@ -127,7 +125,7 @@ class UsedWriter(wiring.Component):
                 "features": In(RingFeatures),
                 "batches": In(BatchSignature(quota)),
                 "lookup": Out(QueueLookup),
-                "chain": Out(ChainLookup),
+                "chain": Out(RecordLookup),
                 "look": Out(1),
                 "written": In(32),
                 "write": Out(stream.Signature(ring_write_layout)),

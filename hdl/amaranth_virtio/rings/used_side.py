@@ -16,7 +16,8 @@ from .layout import ChainDone, ErrorReport, QueueLookup, ring_write_layout
 from .notifier import Notifier, event_context
 from .options import RingFeatures, RingOptions
 from .parameters import check_queue_size, check_queues, check_quota
-from .used import ChainLookup, UsedWriter
+from .used import UsedWriter
+from .walk_layout import RecordLookup
 
 __all__ = ["UsedSide"]
 
@@ -57,7 +58,7 @@ class UsedSide(wiring.Component):
         Chains whose data is written, in posted order. With IN_ORDER, the token of each chain must come.
     broken : :py:`In(stream.Signature(TOKEN, always_ready=True))`
         Token of a chain that the driver must not see used.
-    chain : :py:`Out(ChainLookup)`
+    chain : :py:`Out(RecordLookup)`
         Records of chains.
     lookup : :py:`Out(QueueLookup)`
         Queue contexts.
@@ -94,7 +95,7 @@ class UsedSide(wiring.Component):
                 "features": In(RingFeatures),
                 "done": In(stream.Signature(ChainDone)),
                 "broken": In(stream.Signature(TOKEN, always_ready=True)),
-                "chain": Out(ChainLookup),
+                "chain": Out(RecordLookup),
                 "lookup": Out(QueueLookup),
                 "write": Out(stream.Signature(ring_write_layout)),
                 "request": Out(stream.Signature(read_request_layout(context))),
