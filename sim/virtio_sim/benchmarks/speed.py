@@ -13,6 +13,7 @@ from ..native.bring_up import bring_up
 from ..native.library import Event, LinkModel, NativeEndpoint
 from ..runner import run
 from .bulk import BYTES, CONFIGURATION, Bulk, disk
+from .link import Link
 from .report import Row
 
 __all__ = ["speed"]
@@ -22,7 +23,7 @@ QUIET = 2048
 #: The link of the cocotb backend: Gen3 with a lane for each 32 bits.
 LINK = LinkModel(bytes_per_kilocycle=15_750, packet_bytes=8)
 #: Bytes of data that it carries in a cycle, in writes of 128 bytes with the shorter header.
-LIMIT = LINK.bytes_per_kilocycle / 1000 * 128 / (128 + 12 + LINK.packet_bytes)
+LIMIT = LINK.bytes_per_kilocycle / 1000 * 128 / Link(4, max_payload=128).write(128).to_host
 CYCLES = 100_000_000
 DEADLINE_S = 1800
 
