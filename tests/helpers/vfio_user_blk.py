@@ -64,7 +64,7 @@ class BlkGuest(RngGuest):
         until = time.monotonic() + PATIENCE_S
         while self.used() != self.idx:
             assert time.monotonic() < until, f"{self.used()} of {self.idx} requests are used"
-            time.sleep(0.001)
+            time.sleep(0.001)  # the ring is polled: there are no interrupts here
         assert self.memory.read(STATUSES, self.idx) == bytes(self.idx)
 
     def store(self, sector: int, data: bytes) -> None:
@@ -98,7 +98,7 @@ def main(socket: str, fd: str, seed: str, bulk: str) -> None:
             guest.request({"read": IN, "write": OUT}[bulk], BULK_BYTES // SECTOR, BULK_BYTES)
         guest.notify()
         print("loaded", flush=True)
-        time.sleep(60)
+        time.sleep(60)  # the test kills this process meanwhile
 
 
 if __name__ == "__main__":

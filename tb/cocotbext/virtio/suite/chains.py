@@ -1,6 +1,6 @@
 """Chains of any format of ring: order, lengths, notifications."""
 
-from .helpers import QUIET_NS, exercise, quiet, same, small
+from .helpers import QUIET_NS, exercise, quiet, same, settle, small
 from .registry import MODERN, Bench, case
 
 __all__: list[str] = []
@@ -71,7 +71,7 @@ async def no_interrupt_is_honoured_and_can_be_taken_back(bench: Bench) -> None:
     before = bench.host.interrupts(1)
     queue.want_interrupts(False)
     await device.wait(await device.submit(0, *small(bench)))
-    await bench.host.sleep(QUIET_NS)
+    await settle(bench)
     same(bench.host.interrupts(1), before, "messages while none is wanted")
     for count in (1, 2):
         queue.want_interrupts(True)

@@ -100,6 +100,7 @@ async def a_descriptor_changed_while_it_is_in_use_does_no_harm_elsewhere(bench: 
         await bench.host.sleep(bench.rng.randrange(1, 600))
         if not ring.has_used:
             area.write(bytes(4), 16 * number + 8)  # the length
+        # Whether it breaks, ends or goes on is the device's choice; it has the time for each.
         await bench.host.sleep(2 * QUIET_NS)
         if await device.transport.status() & DeviceStatus.DEVICE_NEEDS_RESET:
             await needs_reset(device, Cause.ZERO_LENGTH)
@@ -119,7 +120,7 @@ async def more_descriptors_than_there_are_break_the_ring(bench: Bench) -> None:
     at, last = buffer(ring, 256), ring.size - 1
     first, *_ = offer(ring, *((at, 256, WRITE | (0 if n == last else NEXT)) for n in range(ring.size)))
     await device.kick(always=True)
-    await bench.host.sleep(QUIET_NS)
+    await bench.host.sleep(QUIET_NS)  # until the device has read the chain, which cannot be seen
     if isinstance(ring, PackedQueue):
         ring.write_descriptor(first, at, 16, 0, WRITE | ring.wrap_flags(first))
     else:

@@ -6,7 +6,7 @@ from ..driver import VirtioDevice
 from ..packed import PackedQueue
 from ..split import AvailFlags, SplitQueue
 from ..variant import RingVariant
-from .helpers import QUIET_NS, same, small
+from .helpers import QUIET_NS, same, settle, small
 from .registry import EVENT_IDX, PACKED, SPLIT, Bench, case
 
 __all__: list[str] = []
@@ -109,7 +109,7 @@ async def an_interrupt_comes_when_its_place_is_used_and_not_again(bench: Bench) 
             before = bench.host.interrupts(1)
             await device.kick()
             await device.wait(*requests)
-            await bench.host.sleep(QUIET_NS)
+            await settle(bench)
             same(bench.host.interrupts(1) - before, int(after < count), f"messages, {after} of {count}")
 
 
@@ -133,7 +133,7 @@ async def no_interrupt_comes_for_a_place_that_is_far_away(bench: Bench) -> None:
     before = bench.host.interrupts(1)
     for _ in range(5):
         await device.wait(await device.submit(0, *small(bench)))
-    await bench.host.sleep(QUIET_NS)
+    await settle(bench)
     same(bench.host.interrupts(1), before, "messages")
 
 
@@ -176,5 +176,5 @@ async def a_packed_ring_has_plain_enable_and_disable_with_an_event_index_too(ben
         ring.set_event(int(not enabled), bench.rng.randrange(ring.size), bench.rng.randrange(2))
         await device.kick()
         await device.wait(request)
-        await bench.host.sleep(QUIET_NS)
+        await settle(bench)
         same(bench.host.interrupts(1), before + enabled, f"messages with interrupts {enabled}")

@@ -27,6 +27,7 @@ __all__ = [
     "prepared",
     "quiet",
     "same",
+    "settle",
     "small",
     "unsupported",
 ]
@@ -146,6 +147,14 @@ def in_order(bench: Bench, data: bytes, start: int) -> int:
     if position < 0:
         raise AssertionError(f"{data.hex()} is nowhere in what the noise source gave out from {start} on")
     return position + len(data)
+
+
+async def settle(bench: Bench) -> None:
+    """Let the device end what follows a chain that came back: its message, and a last look at the ring.
+
+    There is nothing to wait for, as neither has to come.
+    """
+    await bench.host.sleep(QUIET_NS)
 
 
 async def quiet(bench: Bench, device: VirtioDevice, *, vectors: int = 2) -> None:

@@ -6,7 +6,7 @@ from virtio_spec.virtio import Feature
 from virtio_spec.virtio_pci import CfgType
 
 from ..driver import VirtioDevice
-from .helpers import QUIET_NS, exercise, modern, quiet, same, small
+from .helpers import exercise, modern, quiet, same, settle, small
 from .registry import MODERN, ONCE, Bench, case
 
 __all__: list[str] = []
@@ -52,7 +52,7 @@ async def kicks_of_four_bytes_without_a_reason_are_harmless(bench: Bench) -> Non
             await device.kick(always=True)
         await quiet(bench, device)
         await exercise(bench, device)
-        await bench.host.sleep(QUIET_NS)
+        await settle(bench)
 
 
 @case(

@@ -6,7 +6,7 @@ from virtio_spec.packed import PackedFlag
 from ..driver import VirtioDevice
 from ..packed import PackedQueue
 from .broken import BROKEN, broken, buffer, offer
-from .helpers import QUIET_NS, exercise, quiet, same, small
+from .helpers import exercise, quiet, same, settle, small
 from .registry import MODERN, Bench, case
 
 __all__: list[str] = []
@@ -73,7 +73,7 @@ async def a_descriptor_of_another_round_is_not_available(bench: Bench) -> None:
         ring.publish()
         await device.kick(always=True)
         await device.wait(request)
-        await bench.host.sleep(QUIET_NS)
+        await settle(bench)
 
 
 @case(proves=("PACKED-DEV-06", "PACKED-DEV-10"))
@@ -87,7 +87,7 @@ async def a_chain_is_not_available_before_its_head_is(bench: Bench) -> None:
         ring.publish()
         await device.kick(always=True)
         await device.wait(request)
-        await bench.host.sleep(QUIET_NS)
+        await settle(bench)
 
 
 @case(proves=("PACKED-DEV-P05", "PACKED-DEV-10"))
@@ -140,7 +140,7 @@ async def a_driver_that_forgets_to_change_its_wrap_counter_is_not_heard(bench: B
     ring = ring_of(device)
     for _ in range(3):
         await device.wait(await device.submit(0, *chain_of(bench, 1), direct=1))
-    await bench.host.sleep(QUIET_NS)
+    await settle(bench)
     at = buffer(ring)
     ring.write_descriptor(0, at, 8, 7, WRITE | PackedFlag.AVAIL)
     await device.kick(always=True)
