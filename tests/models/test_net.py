@@ -14,7 +14,6 @@ from virtio_spec.virtio import feature_mask
 
 MAC = bytes.fromhex("02aabbccddee")
 CSUM, GUEST_CSUM, MRG_RXBUF, CTRL_VQ, CTRL_RX, MQ, CTRL_MAC_ADDR = 0, 1, 15, 17, 18, 22, 23
-CONTROL = 2
 RNG = random.Random(1)
 
 
