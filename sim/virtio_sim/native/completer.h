@@ -73,7 +73,7 @@ public:
     }
 
 private:
-    // No completion is longer than the smallest Max_Payload_Size.
+    // By default no completion is longer than the smallest Max_Payload_Size.
     static constexpr uint32_t PAYLOAD = 128;
 
     struct Read {
@@ -121,8 +121,9 @@ private:
         std::deque<Packet> made;
         uint32_t boundary = std::max(link_.boundary, 64u);
         while (left) {
-            uint32_t end = boundary * (1 + random_.below(PAYLOAD / boundary));
-            uint32_t take = std::min<uint32_t>(left, end - uint32_t(position % boundary));
+            uint32_t end = link_.completion ? link_.completion - uint32_t(position % link_.completion)
+                                            : boundary * (1 + random_.below(PAYLOAD / boundary)) - uint32_t(position % boundary);
+            uint32_t take = std::min(left, end);
             uint32_t skip = uint32_t(position & 3), dwords = (skip + take + 3) / 4;
             Packet part = header(request, 0, dwords, left, uint32_t(position));
             part.resize(3 + dwords, 0);

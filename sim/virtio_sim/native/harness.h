@@ -30,6 +30,7 @@ typedef struct {
     uint32_t memory_latency;       // cycles from a read request to its data
     uint32_t jitter;               // up to so many cycles more, at random, on the memory
     uint32_t boundary;             // read completion boundary in bytes: 64 or 128
+    uint32_t completion;           // completions end at multiples of it; 0: of the boundary, at random
     uint32_t shuffle;              // completions of different reads change places
     uint32_t posted_credits;       // packets of the device that the host holds; 0: unlimited
     uint32_t stall;                // probability of a pause on the raw streams in a cycle, in 1/1000

@@ -39,7 +39,10 @@ class LinkModel:
     memory_latency, jitter
         Cycles from a read request to its data, and up to so many more at random.
     boundary
-        Read completion boundary, 64 or 128 bytes. Completions have up to 128 bytes.
+        Read completion boundary, 64 or 128 bytes. Completions have up to 128 bytes, by the seed.
+    completion
+        If not 0, completions end at multiples of so many bytes instead and nowhere else but at the end of a
+        read: the longest that a host with this Max_Payload_Size sends.
     shuffle
         Whether completions of different reads change places.
     posted_credits
@@ -56,6 +59,7 @@ class LinkModel:
     memory_latency: int = 0
     jitter: int = 0
     boundary: int = 64
+    completion: int = 0
     shuffle: bool = True
     posted_credits: int = 0
     stall: int = 0
@@ -64,6 +68,10 @@ class LinkModel:
     def __post_init__(self) -> None:
         if self.boundary not in (64, 128):
             raise ValueError(f"the read completion boundary is 64 or 128 bytes, not {self.boundary}")
+        if self.completion and (self.completion % self.boundary or 4096 % self.completion):
+            raise ValueError(
+                f"completions end at multiples of the boundary that divide 4096, not of {self.completion}"
+            )
         if not 0 <= self.stall < 1000:
             raise ValueError(f"the probability of a pause is 0 to 999 thousandths, not {self.stall}")
 

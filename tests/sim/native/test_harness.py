@@ -141,6 +141,21 @@ def test_completions_end_at_read_completion_boundaries_and_count_the_bytes_that_
     assert ({64, 128} if boundary == 64 else {128}) <= sizes
 
 
+def test_completions_are_as_long_as_a_host_with_a_larger_payload_makes_them(memory):
+    """256 bytes, and shorter ones only up to the next multiple of 256, and at the end."""
+    with echo(seed=5, completion=256) as device:
+        device.map(WIDE, memory, SIZE)
+        for offset, length, expected in (
+            (0, 128, [256, 256]),
+            (64, 128, [192, 256, 64]),
+            (252, 66, [4, 256, 4]),
+            (128, 16, [64]),
+        ):
+            parts = read(device, WIDE + offset, length)
+            assert [4 * len(part.payload) for part in parts] == expected
+            assert b"".join(map(content, parts)) == memory[offset : offset + 4 * length]
+
+
 @pytest.mark.parametrize(
     ("length", "first_be", "last_be", "skip", "count"),
     [
@@ -528,6 +543,7 @@ def test_endpoints_come_and_go_without_a_leak(memory):
     ("link", "sentence"),
     [
         ({"boundary": 32}, "the read completion boundary is 64 or 128 bytes, not 32"),
+        ({"completion": 32}, "completions end at multiples of the boundary"),
         ({"stall": 1000}, "the probability of a pause is 0 to 999 thousandths, not 1000"),
     ],
 )
