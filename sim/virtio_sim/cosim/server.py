@@ -19,6 +19,9 @@ from .session import Session
 __all__ = ["Server"]
 
 AT_ONCE = 64  # messages handled before the device goes on and others are looked at
+#: Steps of the device between two looks at the socket: a doorbell waits for half of them, and with a request at
+#: a time it comes while the device is still running out from the last one. Looking costs as much as some 10.
+BUDGET = 250
 WAITING = 8  # clients that may be about to be told that they come too late
 
 
@@ -51,7 +54,7 @@ class Server:
         path: str | os.PathLike[str],
         *,
         table: Table = Table.CLIENT,
-        budget: int = 2_000,
+        budget: int = BUDGET,
         patience: float = 10.0,
         report: Callable[[str], None] = print,
     ):
