@@ -8,8 +8,9 @@ __all__: list[str] = []
 
 @case(
     proves=(
-        *("SPLIT-DEV-15", "SPLIT-DEV-16", "SPLIT-DEV-P01", "SPLIT-DEV-P02", "SPLIT-DEV-P03"),
-        *("PACKED-DEV-P02", "PACKED-DEV-P03", "PACKED-DEV-P04", "PACKED-DEV-P05"),
+        *("SPLIT-DEV-04", "SPLIT-DEV-15", "SPLIT-DEV-16"),
+        *("SPLIT-DEV-P01", "SPLIT-DEV-P02", "SPLIT-DEV-P03"),
+        *("PACKED-DEV-05", "PACKED-DEV-P02", "PACKED-DEV-P03", "PACKED-DEV-P04", "PACKED-DEV-P05"),
     ),
     traps=(1, 17, 28),
 )
