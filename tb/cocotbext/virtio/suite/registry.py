@@ -93,6 +93,7 @@ MODULES: dict[str, Variants] = {
     "bus": ONCE,
     "malformed": ONCE,
     "common": ONCE,
+    "suspend": ONCE,
     "legacy": ONCE,
     "legacy_header": ONCE,
     "transitional": ONCE,
