@@ -28,6 +28,8 @@ BAR_BASES = {
     layout.MODERN_BAR: 0x80_0000_0000,
 }
 MESSAGE_LOW, MESSAGE_HIGH = 0xFEE0_0000, 0x1_FEE0_0000
+CONFIG_BYTES = 4096  # of which the model has the first 256
+MODEL_CONFIG_BYTES = 256
 STEP_NS = 20  # what a step of the model counts as
 ACCESS_NS = 200  # what an access to a register counts as
 IDLE_NS = 1_000  # how far time goes at once while the device has nothing to do
@@ -110,9 +112,11 @@ class ModelHost(Host):
         self.device.pci.config_write(ConfigOffset.COMMAND, 2, command)
 
     async def config_read(self, offset: int, size: int) -> int:
-        """Read configuration space."""
+        """Read configuration space; what is beyond the model's reads 0."""
         self._aligned(offset, size)
         self._pass(ACCESS_NS)
+        if offset >= MODEL_CONFIG_BYTES:
+            return 0
         try:
             return self.device.pci.config_read(offset, size)
         except RequestRetry as error:
@@ -122,6 +126,8 @@ class ModelHost(Host):
         """Write configuration space."""
         self._aligned(offset, size)
         self._pass(ACCESS_NS)
+        if offset >= MODEL_CONFIG_BYTES:
+            return
         try:
             self.device.pci.config_write(offset, size, value)
         except RequestRetry as error:
@@ -129,7 +135,7 @@ class ModelHost(Host):
 
     @staticmethod
     def _aligned(offset: int, size: int) -> None:
-        if size not in (1, 2, 4) or offset % size or not 0 <= offset < 256:
+        if size not in (1, 2, 4) or offset % size or not 0 <= offset < CONFIG_BYTES:
             raise ValueError(f"{size} bytes at {offset:#x} are no configuration access")
 
     def _hit(self, bar: int) -> None:

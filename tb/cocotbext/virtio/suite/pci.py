@@ -24,6 +24,8 @@ from .registry import EVERY_DEVICE, MODERN, TYPES, Bench, case
 __all__: list[str] = []
 
 ALL_ONES = 0xFFFF_FFFF
+#: Where extended capabilities start, and the id of one.  [PCIe base 5.0 §7.6, §9.3.3]
+EXTENDED_CAPABILITIES, SR_IOV_CAPABILITY = 0x100, 0x0010
 #: I/O space; memory below 4 GiB; 64-bit, prefetchable.
 BAR_FLAGS = {layout.LEGACY_BAR: 0b01, layout.MSIX_BAR: 0, layout.MODERN_BAR: 0b1100}
 
@@ -100,6 +102,20 @@ async def every_structure_has_its_capability(bench: Bench) -> None:
         await transport.select(queue)
         if await transport.common("queue_notify_off") * multiplier + 2 > notify.length:
             raise AssertionError(f"queue {queue} notifies outside the notification area")
+
+
+@case(proves=("RFB-DEV-10",), transports=MODERN)
+async def virtual_functions_are_offered_only_where_they_can_be(bench: Bench) -> None:
+    """SR_IOV goes with a capability in extended configuration space; a list without an end is none."""
+    known, position = set(), EXTENDED_CAPABILITIES
+    while position and position not in known:
+        known.add(position)
+        head = await bench.host.config_read(position, 4)
+        if head & 0xFFFF == SR_IOV_CAPABILITY:
+            return
+        position = head >> 20
+    offered = await (await bench.probe()).transport.offered_features()
+    same(offered >> Feature.SR_IOV & 1, 0, "SR_IOV in the offer")
 
 
 @case(devices=("blk",), proves=("PCI-DCFG-DEV-01", "PCI-DCFG-DEV-02"), transports=MODERN)
