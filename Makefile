@@ -26,6 +26,7 @@ help: ## this list
 	@echo "     [WIDTH=64|128|256] [QUEUES=n]"
 	@echo "     [SEED=n] [IMAGE=path] [WAVES=1] for sim, [RAM_SECTORS=n] for hdl"
 	@echo "     [KERNEL='6.1 6.12'] [ROW='words of a row'] [SEED=n] for guest"
+	@echo "     [ROW='words of a row'] [SEED=n] for bench"
 	@echo "     [CONFIG='rng-64 blk-128'] [MODULES=1] [SEED=n] for synth"
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
 
@@ -35,8 +36,8 @@ sim: $(STAMP) ## simulate: entropy, a FAT file system through virtio-blk, a gues
 guest: $(STAMP) ## boot stock Linux on the simulated endpoint, with QEMU
 	@$(BIN)/virtio-endpoint guest $(GUEST)
 
-bench: $(STAMP) ## measure: speed of simulation, figures of a Linux guest
-	@$(BIN)/virtio-endpoint bench $(if $(SEED),--seed $(SEED))
+bench: $(STAMP) ## measure: the endpoint against its link, speed of simulation, figures of a Linux guest
+	@$(BIN)/virtio-endpoint bench $(if $(ROW),--only "$(ROW)") $(if $(SEED),--seed $(SEED))
 
 synth: $(STAMP) $(SYNTH_STAMP) ## area on three FPGA families, and clock on ECP5
 	@PATH="$(CURDIR)/$(SYNTH_VENV)/bin:$$PATH" $(BIN)/virtio-endpoint synth $(SYNTH)

@@ -20,7 +20,17 @@ import cocotb_tools.config
 from .config import Configuration
 from .native.top import NATIVE_TOP, ports, with_registered_inputs
 
-__all__ = ["BuildError", "TOPLEVEL", "build_root", "kept", "lint", "locked", "native_library", "simulator"]
+__all__ = [
+    "BuildError",
+    "TOPLEVEL",
+    "build_root",
+    "kept",
+    "lint",
+    "locked",
+    "native_harness",
+    "native_library",
+    "simulator",
+]
 
 #: Name of the top module of all generated Verilog.
 TOPLEVEL = "virtio_endpoint"
@@ -80,16 +90,21 @@ def native_library(verilog: str, configuration: Configuration, *, waves: bool = 
 
     For :class:`virtio_sim.native.library.NativeEndpoint`; kept like :func:`simulator`.
     """
+    port = "" if configuration.ram_sectors else NATIVE_PORTS[configuration.device]
+    return native_harness(verilog, name=configuration.name, width=configuration.width, port=port, waves=waves)
+
+
+def native_harness(verilog: str, *, name: str, width: int, port: str = "", waves: bool = False) -> Path:
+    """The same above any design with raw streams; ``port`` is what there is behind it."""
     harness = Path(__file__).parent / "native"
-    port = "" if configuration.ram_sectors else f" -D{NATIVE_PORTS[configuration.device]}"
     return _built(
         with_registered_inputs(verilog, name=TOPLEVEL),
-        name=f"native-{configuration.name}",
+        name=f"native-{name}",
         top=NATIVE_TOP,
         target="native.so",
         options=NATIVE_VERILATE,
         flags="-fPIC -std=c++17",
-        defines=f"-I{harness} -DVN_WIDTH={configuration.width}{port}",
+        defines=f"-I{harness} -DVN_WIDTH={width}" + (f" -D{port}" if port else ""),
         sources=[harness / "harness.cpp"],
         headers=sorted(harness.glob("*.h")),
         link="-shared",

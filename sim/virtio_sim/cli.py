@@ -9,8 +9,10 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from .benchmarks.agreement import Disagreement
 from .benchmarks.command import bench
 from .benchmarks.guests import BootFailed
+from .benchmarks.report import NoResults
 from .build import BuildError, build_root, lint
 from .config import DEVICES, INTERFACES, WIDTHS, ConfigError, Configuration, check_image, check_seed
 from .cosim.listener import SocketInUse
@@ -313,9 +315,12 @@ def main() -> None:
     """Entry point; a wrong parameter is one sentence and exit code 2."""
     try:
         code = app(prog_name=NAME, standalone_mode=False)
-    except (ConfigError, SocketInUse, BuildError, ArtifactError, BootFailed, SynthesisError) as error:
+    except (ConfigError, SocketInUse, NoResults) as error:
         typer.echo(f"{NAME}: {error}", err=True)
-        sys.exit(2 if isinstance(error, ConfigError | SocketInUse) else 1)
+        sys.exit(2)
+    except (BuildError, ArtifactError, BootFailed, Disagreement, SynthesisError) as error:
+        typer.echo(f"{NAME}: {error}", err=True)
+        sys.exit(1)
     except UsageError as error:
         if message := error.format_message():
             typer.echo(f"{NAME}: {message}", err=True)

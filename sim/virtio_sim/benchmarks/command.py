@@ -6,34 +6,59 @@ import typer
 from rich.console import Console
 
 from ..build import build_root
-from ..config import check_seed
-from .guests import guests
-from .report import Row, table, write_results
-from .speed import speed
+from ..config import ConfigError, check_seed
+from .catalog import BENCHMARKS, chosen
+from .document import write_document
+from .report import Row, read_results, table, write_results
+from .sizes import BENCHES, plot
 
 __all__ = ["bench"]
 
 
 def bench(
     seed: Annotated[int, typer.Option("--seed", "-s", help="For everything random.")] = 1,
+    only: Annotated[
+        str, typer.Option("--only", "-o", help="Only benchmarks with all these words in their name.")
+    ] = "",
     guest: Annotated[
         bool, typer.Option(help="Boot a Linux guest too, which takes QEMU and a kernel from Debian.")
     ] = True,
+    names: Annotated[bool, typer.Option("--list", help="List the benchmarks, measure nothing.")] = False,
+    document: Annotated[
+        bool, typer.Option("--document", help="Measure nothing: put the last results into docs/.")
+    ] = False,
 ) -> None:
-    """Measure: how fast the backends simulate, and what a Linux guest gets out of the endpoint.
+    """Measure: the endpoint against its link, how fast the backends simulate, what a Linux guest gets.
 
-    Ends with a table, and the same in build/bench/results.json. Ratios are of one run, on one machine.
+    Ends with a table, and the same in build/bench/results.json. Counts in cycles and bytes are exact and
+    repeat; ratios of time are of one run, on one machine. A goal that is missed is no failure.
     """
-    check_seed(seed)
     console = Console(highlight=False, soft_wrap=True)
 
     def say(line: str) -> None:
         console.print(line, markup=False)
 
+    if names:
+        for each in BENCHMARKS:
+            say(f"{each.name}: {each.how}")
+        return
+    results = build_root() / "bench" / "results.json"
+    if document:
+        say(f"{write_document(read_results(results))}")
+        return
+    check_seed(seed)
+    picked = chosen(only, guest=guest)
+    if not picked:
+        raise ConfigError(f"no benchmark has {only!r} in its name; --list shows all")
     rows: list[Row] = []
-    for found in (speed(seed), guests(seed, say) if guest else ()):
-        for row in found:
+    for number, each in enumerate(picked, 1):
+        say(f"[{number}/{len(picked)}] {each.name}: {each.how}")
+        for row in each.measure(seed, say):
             rows.append(row)
-            say(f"{row.bench}, {row.config}: {row.value:,.2f} {row.figure}")
-    write_results(build_root() / "bench" / "results.json", rows)
+            say(f"  {row.bench}, {row.config}: {row.value:,.2f} {row.figure}")
+    write_results(results, rows)
+    if any(row.bench in BENCHES.values() for row in rows):
+        path = results.with_name("request-size.svg")
+        path.write_text(plot(rows))
+        say(f"plot: {path}")
     console.print(table(rows))

@@ -42,6 +42,9 @@ class HostCompleter:
     ----------
     shuffle
         Whether completions of different tags change places.
+    completion
+        If not 0, completions end at multiples of so many bytes instead, as long as the host's
+        Max_Payload_Size allows.
     latency_ns
         From a read request to its first completion.
     fault
@@ -60,6 +63,7 @@ class HostCompleter:
     def __init__(self, rc: Any, memory: HostMemory, *, seed: int = 0):
         self.rc, self.memory = rc, memory
         self.shuffle = True
+        self.completion = 0
         self.latency_ns = 0
         self.fault: Callable[[Any], CplStatus | str | None] | None = None
         self.interrupts: Counter[int] = Counter()
@@ -141,8 +145,11 @@ class HostCompleter:
         while True:
             completion = self._completion(tlp, CplStatus.SC)
             completion.byte_count, completion.lower_address, completion.ep = left, position & 0x7F, poisoned
-            limit = self._rng.choice((1, 2)) * READ_COMPLETION_BOUNDARY
-            take = min(left, limit - position % READ_COMPLETION_BOUNDARY)
+            if limit := self.completion:
+                take = min(left, limit - position % limit)
+            else:
+                limit = self._rng.choice((1, 2)) * READ_COMPLETION_BOUNDARY
+                take = min(left, limit - position % READ_COMPLETION_BOUNDARY)
             first = position - position % 4 - tlp.address
             last = -(-(position + take) // 4) * 4 - tlp.address
             completion.set_data(content[first:last])

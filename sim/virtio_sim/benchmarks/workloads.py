@@ -1,0 +1,119 @@
+"""What the endpoint is to do while it is measured, on either backend."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from cocotbext.virtio.driver import VirtioDevice
+from cocotbext.virtio.suite import Bench
+from cocotbext.virtio.variant import PLAIN, RingVariant
+from virtio_spec import wire
+from virtio_spec.blk import SECTOR_BYTES, BlkReqHeader, BlkReqType
+
+from ..config import Configuration
+from .load import PAGE, Chain, Load, aligned_rings
+from .reference import WIDTH, configure
+from .traffic import Kind, Traffic
+
+__all__ = ["BULK", "DISK_SECTORS", "WORKLOADS", "Workload", "begin", "blk"]
+
+#: Bytes for header and status of a block request, so that neither shares a line with another one's.
+HEADER = 64
+#: Bytes of a bulk request.
+BULK = 128 << 10
+#: From DRIVER_OK to the first kick, so that the device has nothing of its own left to do.
+SETTLING_NS = 8_000
+#: Of the disk behind a block device.
+DISK_SECTORS = 1 << 15
+#: What common drivers use.
+EVENT_IDX = RingVariant(event_idx=True)
+TABLES = RingVariant(event_idx=True, indirect=True)
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Requests of one kind.
+
+    Attributes
+    ----------
+    configuration
+        The endpoint.
+    load
+        Makes the work for a device that is running.
+    variant
+        Of the rings.
+    queue_size
+        Entries of each queue.
+    """
+
+    configuration: Configuration
+    load: Callable[[VirtioDevice], Load]
+    variant: RingVariant = EVENT_IDX
+    queue_size: int | None = None
+
+
+async def begin(bench: Bench, workload: Workload) -> tuple[Load, Traffic]:
+    """Up to the first kick, which the caller does; all memory is below 4 GiB, so that headers are short."""
+    memory = bench.host.memory
+    memory.arenas = memory.arenas[:1]
+    device = await bench.probe()
+    device.variant = workload.variant
+    aligned_rings(device)
+    await configure(device)
+    await device.start(queue_size=workload.queue_size, variant=workload.variant)
+    await bench.host.sleep(SETTLING_NS)
+    load = workload.load(device)
+    (arena,) = memory.arenas
+    return load, Traffic(range(arena.base, arena.base + len(arena.store)), load.areas)
+
+
+def blk(
+    *kinds: BlkReqType, size: int, depth: int, queues: Sequence[int] = (0,)
+) -> Callable[[VirtioDevice], Load]:
+    """Requests of ``size`` bytes in segments of a page at most, ``depth`` of each kind on each queue."""
+
+    def make(device: VirtioDevice) -> Load:
+        memory = device.host.memory
+        count = len(kinds) * depth
+        room = max(size, PAGE)
+        data = memory.alloc(room * count * len(queues), align=PAGE)
+        rest = memory.alloc(HEADER * count * len(queues), align=HEADER)
+        chains: dict[int, list[Chain]] = {number: [] for number in queues}
+        for place in range(count * len(queues)):
+            kind, number = kinds[place % len(kinds)], queues[place // len(kinds) % len(queues)]
+            header = wire.pack(BlkReqHeader, type=kind, sector=place * (size // SECTOR_BYTES))
+            rest.write(header, HEADER * place)
+            address = data.address + room * place
+            pieces = [(address + start, min(PAGE, size - start)) for start in range(0, size, PAGE)]
+            head = (rest.address + HEADER * place, len(header))
+            status = (rest.address + HEADER * place + len(header), 1)
+            if kind == BlkReqType.IN:
+                chains[number].append(Chain([head], [*pieces, status]))
+            else:
+                chains[number].append(Chain([head, *pieces], [status]))
+        areas = [
+            (range(data.address, data.address + data.size), Kind.DATA),
+            (range(rest.address, rest.address + rest.size), Kind.HEADER),
+        ]
+        return Load(device, chains, areas, direct=0 if device.variant.indirect else None)
+
+    return make
+
+
+def rng(device: VirtioDevice) -> Load:
+    """One byte at a time, one after the other."""
+    data = device.host.memory.alloc(PAGE, align=PAGE)
+    areas = [(range(data.address, data.address + data.size), Kind.DATA)]
+    return Load(device, {0: [Chain((), [(data.address, 1)])]}, areas)
+
+
+BLK, RNG = Configuration("blk", WIDTH), Configuration("rng", WIDTH)
+#: By name, so that a simulator that is started for one finds it.
+WORKLOADS = {
+    "bulk to host": Workload(BLK, blk(BlkReqType.IN, size=BULK, depth=32), TABLES),
+    "bulk from host": Workload(BLK, blk(BlkReqType.OUT, size=BULK, depth=32), TABLES),
+    "both ways": Workload(BLK, blk(BlkReqType.IN, BlkReqType.OUT, size=BULK, depth=32), TABLES),
+    "random reads": Workload(BLK, blk(BlkReqType.IN, size=PAGE, depth=32), TABLES),
+    "random writes": Workload(BLK, blk(BlkReqType.OUT, size=PAGE, depth=32), TABLES),
+    # Without the event index: this driver is so fast that it would ask for a later interrupt in time.
+    "latency": Workload(RNG, rng, PLAIN),
+}
