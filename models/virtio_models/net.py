@@ -2,7 +2,7 @@
 
 import random
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from virtio_spec import net, wire
 from virtio_spec.net import (
@@ -23,12 +23,14 @@ from virtio_spec.virtio_pci import Interface
 
 from .flow import flow_of
 from .kind import DeviceKind, Waiting
+from .network import Network
 
 __all__ = ["Net", "complete_checksum"]
 
 BROADCAST = b"\xff" * 6
 BACKLOG = 64  # frames that wait for a buffer
 TABLE = 16  # addresses that a filter table holds
+TAGGED_HEADER = 18  # octets of an Ethernet header with a VLAN tag
 
 
 def complete_checksum(frame: bytes, start: int, offset: int) -> bytes | None:
@@ -49,27 +51,26 @@ def complete_checksum(frame: bytes, start: int, offset: int) -> bytes | None:
 
 
 class Net(DeviceKind):
-    """A network device with a wire.
+    """A network device on a cable.
 
     Frames that come while there is no buffer wait, up to :data:`BACKLOG`; what comes then is lost, as is a
-    frame that fits no buffer. A frame goes to the pair of queues on which its flow was last sent; of a flow
-    that was not seen yet, to the first one.  [§5.1.6.5.5]
+    frame that fits no buffer, is damaged, or is longer than the MTU and a tagged Ethernet header. A frame
+    goes to the pair of queues on which its flow was last sent; of a flow that was not seen yet, to the first
+    one.  [§5.1.6.5.5]
 
     Parameters
     ----------
+    network
+        What is on the cable.
     mac
         Six octets.
     pairs
         Pairs of queues; MQ is offered if there are more than one.
     mtu
         Told to the driver, 68 to 65535.
-    send
-        Called with each frame that the driver sends.
 
     Attributes
     ----------
-    link_up, speed
-        What the driver is told; see :meth:`set_link`.
     lost
         Frames from the wire that did not reach the driver for want of room.
     """
@@ -86,18 +87,18 @@ class Net(DeviceKind):
 
     def __init__(
         self,
+        network: Network,
         *,
         mac: bytes = bytes.fromhex("025600000001"),
         pairs: int = 1,
         mtu: int = 1500,
-        send: Callable[[bytes], None] = lambda frame: None,
     ):
         if len(mac) != 6 or mac[0] & 1:
             raise ValueError(f"mac is a unicast address of 6 octets, not {mac.hex(':')}")
         if not 1 <= pairs <= 0x8000 or not 68 <= mtu <= 65535:
             raise ValueError(f"pairs is 1 to 32768 and mtu 68 to 65535, not {pairs} and {mtu}")
-        self.permanent, self.pairs, self.mtu, self.send = mac, pairs, mtu, send
-        self.link_up, self.speed = True, 10_000
+        self.network, self.permanent, self.pairs, self.mtu = network, mac, pairs, mtu
+        self._link = network.link_up, network.speed
         self.queues = 2 * pairs + 1
         self.features = feature_mask(
             NetFeature.CSUM,
@@ -114,6 +115,7 @@ class Net(DeviceKind):
         )
         self.lost = 0
         self._forget()
+        network.listeners.append(self._look)
 
     def _forget(self) -> None:
         self.mac = self.permanent
@@ -140,22 +142,26 @@ class Net(DeviceKind):
         return wire.pack(
             NetConfig,
             mac=int.from_bytes(self.mac, "little"),
-            status=NetStatus.LINK_UP if self.link_up else 0,
+            status=NetStatus.LINK_UP if self.network.link_up else 0,
             max_virtqueue_pairs=self.pairs,
             mtu=self.mtu,
-            speed=self.speed,
+            speed=self.network.speed,
             duplex=net.DUPLEX_FULL,
         )
 
-    def set_link(self, up: bool, speed: int = 10_000) -> None:
-        """The link goes up or down."""
-        self.link_up, self.speed = up, speed
-        self.changed()
+    # -- the cable -----------------------------------------------------------------------------------
 
-    # -- the wire ------------------------------------------------------------------------------------
+    def _look(self) -> None:
+        """Something has happened on the cable."""
+        before, self._link = self._link, (self.network.link_up, self.network.speed)
+        if self._link != before:
+            self.changed()
+        while (incoming := self.network.take()) is not None:
+            if not incoming.error:
+                self.receive(incoming.data, checked=incoming.checked)
 
     def receive(self, frame: bytes, *, checked: bool = False) -> None:
-        """A frame comes from the wire; ``checked``: its TCP or UDP checksum was found right."""
+        """A frame comes undamaged; ``checked``: its TCP or UDP checksum was found right."""
         if not self.driver_ok or not self._wanted(frame):
             return
         pair = self._pair_of.get(flow_of(frame), 0)
@@ -170,7 +176,9 @@ class Net(DeviceKind):
         self.poke()
 
     def _wanted(self, frame: bytes) -> bool:
-        """Whether the receive filter lets a frame pass.  [§5.1.6.5.1, §5.1.6.5.2]"""
+        """Whether a frame is not too long and the receive filter lets it pass.  [§5.1.6.5.1, §5.1.6.5.2]"""
+        if len(frame) > self.mtu + TAGGED_HEADER:
+            return False
         if not self._has(NetFeature.CTRL_RX) or self.promiscuous:
             return True
         destination = frame[:6]
@@ -182,10 +190,20 @@ class Net(DeviceKind):
 
     # -- queues --------------------------------------------------------------------------------------
 
+    @property
+    def control_queue(self) -> int:
+        """Number of the control queue: without MQ there is one pair before it.  [§5.1.2]"""
+        return 2 * self.pairs if self._has(NetFeature.MQ) else 2
+
     def serve(self, queue: int, waiting: Sequence[Waiting], rng: random.Random) -> list[tuple[int, bytes]]:
-        """Send the oldest, receive into the oldest, carry out the oldest command."""
-        if queue == 2 * self.pairs:
+        """Send the oldest, receive into the oldest, carry out the oldest command.
+
+        Queues behind the control queue are none of this driver's, and nothing comes of them.
+        """
+        if queue == self.control_queue:
             return [(0, self._control(waiting[0].readable)[: waiting[0].room])]
+        if queue > self.control_queue:
+            return []
         if queue % 2:
             self._transmit(waiting[0].readable, queue // 2)
             return [(0, b"")]
@@ -202,7 +220,7 @@ class Net(DeviceKind):
                 return
             frame = completed
         self._pair_of[flow_of(frame)] = pair
-        self.send(frame)
+        self.network.put(frame)
 
     def _deliver(self, backlog: deque[tuple[bytes, bool]], rooms: list[int]) -> list[tuple[int, bytes]]:
         """The oldest frame into as many chains as it takes, all full but the last.  [§5.1.6.4]"""

@@ -10,6 +10,8 @@ from virtio_models.clock import Clock
 from virtio_models.device import ReferenceDevice
 from virtio_models.disk import Disk
 from virtio_models.entropy import EntropySource
+from virtio_models.net import Net
+from virtio_models.network import Network
 from virtio_models.options import RingOptions
 from virtio_models.rng import Rng
 from virtio_models.vmmci import Vmmci
@@ -28,11 +30,13 @@ def model_bench(
     *,
     seed: int,
     read_only: bool = False,
-    queues: int = 1,
+    queues: int | None = None,
     device: type[ReferenceDevice] = ReferenceDevice,
     blk: type[Blk] = Blk,
     rng: type[Rng] = Rng,
+    net: type[Net] = Net,
     disk: type[Disk] = Disk,
+    network: type[Network] = Network,
     vmmci: type[Vmmci] = Vmmci,
     interface: Interface | None = None,
     transport: str | None = None,
@@ -50,14 +54,17 @@ def model_bench(
     """
     if interface is None:
         interface = Interface.LEGACY if name == "vmmci" else Interface.MODERN
+    if queues is None:
+        queues = 3 if name == "net" else 1
     if transport is None:
         transport = "modern" if interface.has_modern else "legacy"
     if queue_size is None:
         queue_size = QUEUE_SIZE if transport == "modern" else LEGACY_QUEUE_SIZE
-    storage, entropy, clock = disk(SECTORS), EntropySource(seed), Clock()
+    storage, entropy, cable, clock = disk(SECTORS), EntropySource(seed), network(), Clock()
     kinds: dict[str, Any] = {
         "rng": lambda: rng(entropy),
         "blk": lambda: blk(storage, read_only=read_only, queues=queues),
+        "net": lambda: net(cable, pairs=queues // 2),
         "vmmci": lambda: vmmci(clock),
     }
     kind = kinds[name]()
@@ -70,6 +77,7 @@ def model_bench(
         queue_size=queue_size,
         disk=storage,
         entropy=entropy,
+        network=cable,
         clock=clock,
         vmmci=ModelVmmci(kind) if timed else None,
         interface=interface,

@@ -7,6 +7,7 @@ from typing import Any
 
 from amaranth_virtio.devices.net import NetDevice
 from virtio_models.net import Net
+from virtio_models.network import Network
 from virtio_spec.virtio import feature_mask
 
 from .chains import ChainHost, Job
@@ -40,7 +41,7 @@ def header(flags: int = 0, start: int = 0, offset: int = 0, buffers: int = 0) ->
 
 def reference(*features: int, pairs: int = 1, **arguments: Any) -> Net:
     """The reference device, running, with these features accepted."""
-    made = Net(mac=MAC, pairs=pairs, **arguments)
+    made = Net(Network(), mac=MAC, pairs=pairs, **arguments)
     made.accepted = feature_mask(*features)
     made.driver_ok = True
     made.in_use = lambda queue: True

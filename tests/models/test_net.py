@@ -10,6 +10,7 @@ from scapy.layers.l2 import Dot1Q, Ether
 from virtio_models.flow import flow_of
 from virtio_models.kind import Waiting
 from virtio_models.net import BACKLOG, TABLE, Net, complete_checksum
+from virtio_models.network import Network
 from virtio_spec.virtio import feature_mask
 
 MAC = bytes.fromhex("02aabbccddee")
@@ -18,7 +19,7 @@ RNG = random.Random(1)
 
 
 def device(*features: int, pairs: int = 1, **arguments: Any) -> Net:
-    made = Net(mac=MAC, pairs=pairs, **arguments)
+    made = Net(Network(), mac=MAC, pairs=pairs, **arguments)
     made.accepted = feature_mask(*features)
     made.driver_ok = True
     made.in_use = lambda queue: True
@@ -38,16 +39,16 @@ def received(made: Net, *rooms: int, queue: int = 0) -> list[tuple[int, bytes]]:
 
 
 def control(made: Net, command: bytes) -> int:
-    [(position, (ack,))] = made.serve(2 * made.pairs, [Waiting(command, 1)], RNG)
+    queue = 2 * made.pairs if made.accepted >> MQ & 1 else 2
+    [(position, (ack,))] = made.serve(queue, [Waiting(command, 1)], RNG)
     assert position == 0
     return ack
 
 
 def test_a_frame_is_sent_without_its_header_and_nothing_is_written_back():
-    sent: list[bytes] = []
-    made = device(send=sent.append)
+    made = device()
     assert made.serve(1, [Waiting(header() + b"frame one, of some bytes", 0)], RNG) == [(0, b"")]
-    assert sent == [b"frame one, of some bytes"]
+    assert made.network.sent == [b"frame one, of some bytes"]
 
 
 @pytest.mark.parametrize("network", [IP(dst="10.0.0.2"), IPv6(dst="fd00::2")])
@@ -67,10 +68,9 @@ def test_a_partial_checksum_is_completed(network: Any, segment: Any, size: int):
         total = (total & 0xFFFF) + (total >> 16)
     partial = bytearray(right)
     partial[start + offset : start + offset + 2] = total.to_bytes(2, "big")
-    sent: list[bytes] = []
-    made = device(CSUM, send=sent.append)
+    made = device(CSUM)
     made.serve(1, [Waiting(header(1, start, offset) + bytes(partial), 0)], RNG)
-    assert sent == [right]
+    assert made.network.sent == [right]
 
 
 def test_a_checksum_outside_the_frame_is_not_written():
@@ -80,10 +80,10 @@ def test_a_checksum_outside_the_frame_is_not_written():
 
 def test_without_the_feature_a_checksum_is_left_alone():
     """NET-DEV-017: and without NEEDS_CSUM too."""
-    sent: list[bytes] = []
     for features, flags in (((), 1), ((CSUM,), 0), ((CSUM,), 0xFE)):
-        device(*features, send=sent.append).serve(1, [Waiting(header(flags, 2, 4) + bytes(40), 0)], RNG)
-    assert sent == [bytes(40)] * 3
+        made = device(*features)
+        made.serve(1, [Waiting(header(flags, 2, 4) + bytes(40), 0)], RNG)
+        assert made.network.sent == [bytes(40)]
 
 
 def test_a_frame_goes_into_one_buffer_behind_a_header():
@@ -132,6 +132,54 @@ def test_frames_before_driver_ok_are_lost():
     made.driver_ok = False
     made.receive(to(MAC))
     assert received(made, 2000) == []
+
+
+def test_what_comes_on_the_cable_is_received_unless_it_is_damaged_or_too_long():
+    """NET-DEV-006: the MTU and an Ethernet header with a tag."""
+    made = device(GUEST_CSUM, mtu=100)
+    network = made.network
+    network.send(to(MAC, 118), checked=True)
+    network.send(to(MAC, 119))
+    network.send(to(MAC, 60), error=True)
+    network.send(to(MAC, 61))
+    expected = [header(2, buffers=1) + to(MAC, 118), header(buffers=1) + to(MAC, 61)]
+    assert [received(made, 2000), received(made, 2000), received(made, 2000)] == [
+        [(0, expected[0])],
+        [(0, expected[1])],
+        [],
+    ]
+    assert network.take() is None
+
+
+def test_an_answer_comes_back():
+    made = device()
+    made.network.respond = lambda frame: [MAC + frame[6:]]
+    made.serve(1, [Waiting(header() + to(OTHER), 0)], RNG)
+    assert received(made, 2000) == [(0, header(buffers=1) + to(MAC))]
+
+
+def test_a_change_of_the_link_is_told_once():
+    made = device()
+    told: list[bytes] = []
+    made.changed = lambda: told.append(made.config())
+    made.network.send(to(MAC))
+    assert not told
+    made.network.set_link(False)
+    made.network.set_link(True, 1000)
+    assert [config[6] for config in told] == [0, 1]
+    assert told[1][12:16] == (1000).to_bytes(4, "little")
+
+
+def test_without_mq_the_control_queue_comes_behind_the_first_pair():
+    """NET-DEV-P02."""
+    promiscuous = Waiting(bytes([0, 0, 1]), 1)
+    for features, number in (((CTRL_VQ, CTRL_RX), 2), ((CTRL_VQ, CTRL_RX, MQ), 6)):
+        made = device(*features, pairs=3)
+        assert made.queues == 7
+        assert made.serve(number, [promiscuous], RNG) == [(0, b"\0")]
+    made = device(CTRL_VQ, CTRL_RX, pairs=3)
+    assert [made.serve(number, [promiscuous], RNG) for number in (3, 4, 5, 6)] == [[]] * 4
+    assert made.network.sent == [] and not made.promiscuous
 
 
 OTHER, GROUP, EVERYONE = bytes.fromhex("020000000009"), bytes.fromhex("0100 5e00 0001"), b"\xff" * 6
@@ -280,8 +328,8 @@ def test_both_directions_of_a_conversation_are_one_flow(tag: list[Any]):
 
 
 def test_the_configuration_has_its_fields():
-    made = Net(mac=MAC, pairs=3, mtu=9000)
-    made.set_link(False, 25_000)
+    made = Net(Network(), mac=MAC, pairs=3, mtu=9000)
+    made.network.set_link(False, 25_000)
     assert made.config() == bytes.fromhex("02aabbccddee 0000 0300 2823 a8610000 01 00 0000 00000000 00000000")
 
 
@@ -291,4 +339,4 @@ def test_the_configuration_has_its_fields():
 )
 def test_wrong_arguments_are_named(arguments: dict[str, Any], message: str):
     with pytest.raises(ValueError, match=message):
-        Net(**arguments)
+        Net(Network(), **arguments)

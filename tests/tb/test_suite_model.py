@@ -3,7 +3,7 @@
 import pytest
 from cocotbext.virtio.backends.model import run
 from cocotbext.virtio.suite import Case, cases, run_case
-from cocotbext.virtio.variant import PLAIN, RingVariant, variants
+from cocotbext.virtio.variant import COVERING, PLAIN, RingVariant, variants
 from helpers.bench import model_bench
 from virtio_spec.virtio_pci import Interface
 
@@ -16,15 +16,17 @@ DRIVERS = [
 ]
 GUESTS = [(Interface.LEGACY, "legacy", habit) for habit in ("natural", "bytes")]
 DEVICES = [(device, driver) for device in ("rng", "blk") for driver in DRIVERS]
+DEVICES += [("net", DRIVERS[0])]
 DEVICES += [("vmmci", driver) for driver in GUESTS]
 BLK = [("blk", driver) for driver in DRIVERS]
 #: Variants of a device that has both interfaces: the same rings are behind them.
 BOTH = (PLAIN, RingVariant(indirect=True, event_idx=True), RingVariant(True, True, True, True))
 
 
-def variants_of(driver):
-    """All that there are; where another driver has them as well, some."""
-    return [found for found in variants(driver[1]) if driver[0] != Interface.TRANSITIONAL or found in BOTH]
+def variants_of(driver, device="blk"):
+    """All that there are; where another driver, or other devices, have them as well, some."""
+    known = COVERING if device == "net" else BOTH if driver[0] == Interface.TRANSITIONAL else variants()
+    return [found for found in variants(driver[1]) if found in known]
 
 
 def seeds(variant):
@@ -36,7 +38,7 @@ def listed(devices, *, profile="default"):
     return [
         (device, driver, variant, seed, entry)
         for device, driver in devices
-        for variant in variants_of(driver)
+        for variant in variants_of(driver, device)
         for seed in seeds(variant)
         for entry in cases(
             device,
@@ -81,6 +83,14 @@ def test_the_reference_device_with_several_queues_passes(device, driver, variant
     run(run_case(entry, bench(device, driver, variant, seed=seed, queues=2 + seed % 2)))
 
 
+NET_RUNS = [run[2:] for run in listed([("net", DRIVERS[0])], profile="queues")]
+
+
+@pytest.mark.parametrize(("variant", "seed", "entry"), NET_RUNS, ids=label)
+def test_the_reference_device_with_several_pairs_passes(variant, seed, entry):
+    run(run_case(entry, bench("net", DRIVERS[0], variant, seed=seed, queues=5 + 2 * (seed % 2))))
+
+
 MANY = 20
 MANY_RUNS = [
     (variant, entry)
@@ -94,7 +104,7 @@ def test_the_reference_device_with_many_queues_passes(variant, entry):
     run(run_case(entry, bench("blk", DRIVERS[0], variant, seed=5, queues=MANY)))
 
 
-RUNS = [(device, driver, variant) for device, driver in DEVICES for variant in variants_of(driver)]
+RUNS = [(device, driver, variant) for device, driver in DEVICES for variant in variants_of(driver, device)]
 
 
 @pytest.mark.parametrize(("device", "driver", "variant"), RUNS, ids=label)

@@ -107,15 +107,15 @@ class Modern(Transport):
 
     async def _field(self, kind: CfgType, layout: Any, field: str) -> int:
         offset, size = wire.field_offset(layout, field), wire.field_size(layout, field)
-        if size <= 4:
-            return await self.read(kind, offset, size)
-        return sum([await self.read(kind, offset + half, 4) << 8 * half for half in range(0, size, 4)])
+        step = _natural(size)
+        parts = [await self.read(kind, offset + part, step) << 8 * part for part in range(0, size, step)]
+        return sum(parts)
 
     async def _set_field(self, kind: CfgType, layout: Any, field: str, value: int) -> None:
         offset, size = wire.field_offset(layout, field), wire.field_size(layout, field)
-        for half in range(0, size, 4):
-            part = value >> 8 * half & (1 << 8 * min(size, 4)) - 1
-            await self.write(kind, offset + half, min(size, 4), part)
+        step = _natural(size)
+        for part in range(0, size, step):
+            await self.write(kind, offset + part, step, value >> 8 * part & (1 << 8 * step) - 1)
 
     # -- status and features -----------------------------------------------------------------------
 
@@ -281,6 +281,11 @@ class Modern(Transport):
     async def window_write(self, bar: int, offset: int, length: int, value: int) -> None:
         """Write 1, 2 or 4 bytes of a BAR through configuration space."""
         await self.host.config_write(await self.aim_window(bar, offset, length), length, value)
+
+
+def _natural(size: int) -> int:
+    """Bytes of an access to a field: 64 bits are two halves, and six octets an array of bytes.  [§4.1.3.1]"""
+    return {8: 4, 6: 1}.get(size, size)
 
 
 async def _structures(host: Host, capabilities: list[PciCapability]) -> list[VirtioCapability]:

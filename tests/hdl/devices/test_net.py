@@ -51,8 +51,7 @@ def test_random_traffic_on_three_pairs_is_as_on_the_reference(width, mergeable):
     rng = random.Random(f"{width} {mergeable}")
     features = [feature for feature in ALL if mergeable or feature != MRG_RXBUF]
     bench = NetBench(width, *features, stall=0.2, pairs=3, quota=32)
-    sent: list[bytes] = []
-    model = reference(*features, pairs=3, send=sent.append)
+    model = reference(*features, pairs=3)
     flows = [conversation(number) for number in range(9)]
 
     async def main(ctx):
@@ -97,7 +96,7 @@ def test_random_traffic_on_three_pairs_is_as_on_the_reference(width, mergeable):
                 assert all(job.written == b"" for job in jobs[pair][len(done) :])
                 ctx.set(bench.device.chains.retire, 0)
                 await ctx.tick().repeat(8)
-            assert bench.sent == sent
+            assert bench.sent == model.network.sent
 
     bench.run(main, deadline=40_000)
 

@@ -31,7 +31,7 @@ Format = TypeVar("Format", bound=Ring)
 BROKEN = ("STATUS-DEV-02", "STATUS-DEV-03")
 
 
-async def needs_reset(device: VirtioDevice, cause: Cause, queue: int = 0) -> None:
+async def needs_reset(device: VirtioDevice, cause: Cause, queue: int) -> None:
     """``AssertionError`` unless the device is in DEVICE_NEEDS_RESET, for this cause on this queue."""
     status = await device.transport.status()
     same(status & DeviceStatus.DEVICE_NEEDS_RESET, DeviceStatus.DEVICE_NEEDS_RESET, "DEVICE_NEEDS_RESET")
@@ -58,16 +58,16 @@ async def broken(
     """Do to a running device's ring what a driver must not, and expect DEVICE_NEEDS_RESET."""
     device = await bench.start(queue_size=queue_size)
     await exercise(bench, device)
-    queue, before = device.queues[0], bench.host.interrupts(0)
+    queue, before = device.queues[bench.queue], bench.host.interrupts(0)
     assert isinstance(queue, kind)
     returned = queue.returned
     await device.transport.isr()
     spoil(queue)
-    await device.kick(always=True)
+    await device.kick(bench.queue, always=True)
     await device.wait_interrupt(0, before)
     same(await device.transport.isr() & 2, 2, "configuration bit of the ISR")
-    await needs_reset(device, cause)
-    await device.kick(always=True)
+    await needs_reset(device, cause, bench.queue)
+    await device.kick(bench.queue, always=True)
     await quiet(bench, device)
     same(queue.returned, returned, "chains that came back after the broken one")
     await works_after_a_reset(bench, device)

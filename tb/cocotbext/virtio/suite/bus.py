@@ -151,7 +151,7 @@ async def a_disabled_bar_sets_the_error_bits(bench: Bench) -> None:
 async def a_read_of_no_bytes_has_no_side_effects(bench: Bench) -> None:
     injector, errors = Injector(bench), await ErrorBits.clean(bench)
     device = await bench.start(interrupts=False)
-    await device.wait(await device.submit(0, *small(bench)))
+    await device.wait(await device.submit(bench.queue, *small(bench)))
     await bench.host.sleep(QUIET_NS)
     isr = modern(device).structure(CfgType.ISR)
     answer = await injector.ask(injector.read(injector.link.bar(isr.bar) + isr.offset, first_be=0))
@@ -167,24 +167,24 @@ async def a_write_of_no_bytes_changes_nothing(bench: Bench) -> None:
     injector, errors = Injector(bench), await ErrorBits.clean(bench)
     device = await bench.start()
     base, status = injector.link.bar(layout.MODERN_BAR), await device.transport.status()
-    used = device.queues[0].returned
-    device.prepare(0, *small(bench))
+    used = device.queues[bench.queue].returned
+    device.prepare(bench.queue, *small(bench))
     await set_scratch(bench, 0x1234_5678)
     places = [place(bench)[1], field_offset(CommonCfg, "device_status") & ~3, layout.NOTIFY_OFFSET]
     await injector.link.send(*(injector.write(base + place, [0], first_be=0) for place in places))
     await scratch(bench, 0x1234_5678, "a write of no bytes")
     same(await device.transport.status(), status, "status after a write of no bytes")
     await bench.host.sleep(QUIET_NS)
-    same(device.queues[0].returned, used, "chains that came back after a notification of no bytes")
+    same(device.queues[bench.queue].returned, used, "chains that came back after a notification of no bytes")
     command = await bench.host.config_read(ConfigOffset.COMMAND, 2)
     answer = await injector.ask(injector.config(ConfigOffset.COMMAND, 0, first_be=0))
     found = answer.name, answer.status
     same(found, ("Cpl", CompletionStatus.SUCCESSFUL), "the answer to a configuration write of no bytes")
     same(await bench.host.config_read(ConfigOffset.COMMAND, 2), command, "command after a write of no bytes")
     await errors.expect(DeviceStatus(0), "writes of no bytes")
-    await device.kick()
-    await bench.host.until(lambda: device.queues[0].has_used, timeout_ns=200_000)
-    device.collect()
+    await device.kick(bench.queue)
+    await bench.host.until(lambda: device.queues[bench.queue].has_used, timeout_ns=200_000)
+    device.collect(bench.queue)
     await exercise(bench, device)
 
 
@@ -248,12 +248,11 @@ async def a_full_queue_of_reads_holds_up_nothing_else(bench: Bench) -> None:
     injector = Injector(bench)
     device = await bench.start()
     base = injector.link.bar(layout.MODERN_BAR)
-    requests = [device.prepare(0, *small(bench)) for _ in range(3)]
-    await device.transport.select(0)
-    number = await modern(device).common("queue_notify_off")
-    notify = modern(device).structure(CfgType.NOTIFY).offset + number * modern(device).notify_multiplier
+    requests = [device.prepare(bench.queue, *small(bench)) for _ in range(3)]
+    notify = modern(device).structure(CfgType.NOTIFY).offset
+    notify += await modern(device).notify_offset(bench.queue)
     reads = [injector.read(base + 4 * (n % 16), 1 + n % 5) for n in range(32)]
-    await injector.link.send(*reads, injector.write(base + notify, [0], first_be=0b0011))
+    await injector.link.send(*reads, injector.write(base + notify, [bench.queue], first_be=0b0011))
     await device.wait(*requests)
     for packet in reads:
         left = packet[0] & 0x3FF
@@ -270,8 +269,9 @@ async def a_flood_of_notifications_is_harmless(bench: Bench) -> None:
     injector, device = Injector(bench), await bench.start()
     notify = injector.link.bar(layout.MODERN_BAR) + layout.NOTIFY_OFFSET
     long = [injector.write(notify + 128 * n, [0] * 32) for n in range(8)]
-    short = [injector.write(notify, [0], first_be=0b0011) for _ in range(64)]
-    requests = [device.prepare(0, *small(bench)) for _ in range(3)]
+    own = notify + await modern(device).notify_offset(bench.queue)
+    short = [injector.write(own, [bench.queue], first_be=0b0011) for _ in range(64)]
+    requests = [device.prepare(bench.queue, *small(bench)) for _ in range(3)]
     await injector.link.send(*long, *short)
     await device.wait(*requests)
     await exercise(bench, device)
@@ -366,7 +366,7 @@ async def io_bytes_count_only_where_they_are_enabled(bench: Bench) -> None:
 @case(needs=LINK, proves=("PCI-ISR-DEV-05",), traps=(3,), transports=LEGACY)
 async def an_io_read_without_the_isrs_byte_leaves_it(bench: Bench) -> None:
     injector, device = Injector(bench), await bench.start(interrupts=False)
-    await device.wait(await device.submit(0, *small(bench)))
+    await device.wait(await device.submit(bench.queue, *small(bench)))
     await bench.host.sleep(QUIET_NS)
     for enables in (0b0000, 0b0111, 0b0001):
         answer = await injector.ask(port(injector, 16, first_be=enables))

@@ -19,7 +19,7 @@ async def what_is_used_is_complete(bench: Bench) -> None:
     device = await bench.start()
     readable, writable = small(bench)
     for _ in range(4):
-        request = await device.submit(0, readable, writable)
+        request = await device.submit(bench.queue, readable, writable)
         await device.wait(request)
         same(request.used, sum(writable), "used length")
         if request.content == b"\xa5" * sum(writable):
@@ -35,21 +35,21 @@ async def what_is_used_is_complete(bench: Bench) -> None:
 )
 async def one_kick_announces_many(bench: Bench) -> None:
     device = await bench.start()
-    requests = [device.prepare(0, *small(bench)) for _ in range(6)]
-    await device.kick()
+    requests = [device.prepare(bench.queue, *small(bench)) for _ in range(6)]
+    await device.kick(bench.queue)
     await device.wait(*requests)
-    same(device.queues[0].returned, 6, "chains that came back")
+    same(device.queues[bench.queue].returned, 6, "chains that came back")
 
 
 @case(proves=("SPLIT-DEV-22",), traps=(16,))
 async def kicks_without_a_reason_are_harmless(bench: Bench) -> None:
     device = await bench.start()
     for _ in range(3):
-        await device.kick(always=True)
+        await device.kick(bench.queue, always=True)
     await quiet(bench, device)
-    request = await device.submit(0, *small(bench))
-    await device.kick(always=True)
-    await device.kick(always=True)
+    request = await device.submit(bench.queue, *small(bench))
+    await device.kick(bench.queue, always=True)
+    await device.kick(bench.queue, always=True)
     await device.wait(request)
     await quiet(bench, device, vectors=1)
     await exercise(bench, device)
@@ -60,7 +60,7 @@ async def a_kick_while_it_works_is_not_lost(bench: Bench) -> None:
     device = await bench.start()
     requests = []
     for _ in range(6):
-        requests.append(await device.submit(0, *small(bench)))
+        requests.append(await device.submit(bench.queue, *small(bench)))
         await bench.host.sleep(bench.rng.randrange(400))
     await device.wait(*requests)
 
@@ -68,19 +68,19 @@ async def a_kick_while_it_works_is_not_lost(bench: Bench) -> None:
 @case(proves=("SPLIT-DEV-10", "SPLIT-DEV-11", "SPLIT-DEV-14", "PACKED-DEV-P10"), traps=(12,))
 async def no_interrupt_is_honoured_and_can_be_taken_back(bench: Bench) -> None:
     device = await bench.start()
-    queue = device.queues[0]
-    before = bench.host.interrupts(1)
+    queue = device.queues[bench.queue]
+    before = bench.host.interrupts(bench.vector)
     queue.want_interrupts(False)
-    await device.wait(await device.submit(0, *small(bench)))
+    await device.wait(await device.submit(bench.queue, *small(bench)))
     await settle(bench)
-    same(bench.host.interrupts(1), before, "messages while none is wanted")
+    same(bench.host.interrupts(bench.vector), before, "messages while none is wanted")
     for count in (1, 2):
         queue.want_interrupts(True)
-        await device.submit(0, *small(bench))
-        await device.wait_interrupt(1, before + count - 1)
-        device.collect()
+        await device.submit(bench.queue, *small(bench))
+        await device.wait_interrupt(bench.vector, before + count - 1)
+        device.collect(bench.queue)
     await bench.host.sleep(QUIET_NS)
-    same(bench.host.interrupts(1), before + 2, "messages")
+    same(bench.host.interrupts(bench.vector), before + 2, "messages")
 
 
 @case(proves=("SPLIT-DEV-P01", "SPLIT-DEV-P05", "PACKED-DEV-P01", "PACKED-DEV-P11"), traps=(28,))
@@ -88,9 +88,9 @@ async def the_ring_goes_round(bench: Bench) -> None:
     sizes = (3, 5) if bench.variant.packed else (2, 4)
     for size in sizes if bench.transport == "modern" else (None,):
         device = await bench.start(queue_size=size)
-        queue = device.queues[0]
+        queue = device.queues[bench.queue]
         for _ in range(2 * queue.size + 1):
-            await device.wait(await device.submit(0, *small(bench)))
+            await device.wait(await device.submit(bench.queue, *small(bench)))
         same(queue.returned, 2 * queue.size + 1, f"chains that came back in a queue of {queue.size}")
 
 
@@ -98,18 +98,18 @@ async def the_ring_goes_round(bench: Bench) -> None:
 async def a_queue_of_one_works(bench: Bench) -> None:
     device = await bench.start(queue_size=1)
     for _ in range(3):
-        await device.wait(await device.submit(0, [], [5]))
+        await device.wait(await device.submit(bench.queue, [], [5]))
 
 
 @case(proves=("SPLIT-DEV-P05", "PCI-CC-DEV-P01"))
 async def the_largest_queue_can_be_full(bench: Bench) -> None:
     device = await bench.start(queue_size=None)
     readable, writable = small(bench)
-    queue = device.queues[0]
+    queue = device.queues[bench.queue]
     same(queue.size, bench.queue_size, "size of the queue")
     each = len(readable) + len(writable)
-    requests = [device.prepare(0, readable, writable) for _ in range(min(queue.size // each, 64))]
-    await device.kick()
+    requests = [device.prepare(bench.queue, readable, writable) for _ in range(min(queue.size // each, 64))]
+    await device.kick(bench.queue)
     await device.wait(*requests, timeout_ns=1_000_000)
 
 
@@ -117,7 +117,7 @@ async def the_largest_queue_can_be_full(bench: Bench) -> None:
 async def nothing_is_written_into_a_readable_chain(bench: Bench) -> None:
     device = await bench.start()
     content = bench.rng.randbytes(24)
-    request = await device.submit(0, [content[:16], content[16:]], [])
+    request = await device.submit(bench.queue, [content[:16], content[16:]], [])
     await device.wait(request)
     same(request.used, 0, "used length of a chain without writable bytes")
     await exercise(bench, device)
@@ -129,7 +129,7 @@ async def nothing_is_written_into_a_readable_chain(bench: Bench) -> None:
 )
 async def writable_buffers_are_filled_from_the_first(bench: Bench) -> None:
     device = await bench.start()
-    request = await device.submit(0, [b"ignored"], [1, 3, 17, 2, 40])
+    request = await device.submit(bench.queue, [b"ignored"], [1, 3, 17, 2, 40])
     await device.wait(request)
     if not request.used:
         raise AssertionError("nothing was written")
@@ -139,14 +139,14 @@ async def writable_buffers_are_filled_from_the_first(bench: Bench) -> None:
 @case(proves=("SPLIT-DEV-16",))
 async def buffers_may_cross_pages(bench: Bench) -> None:
     device = await bench.start()
-    memory, queue = bench.host.memory, device.queues[0]
+    memory, queue = bench.host.memory, device.queues[bench.queue]
     readable, writable = small(bench)
     sources = [memory.alloc(len(content), align=4096, offset=4093) for content in readable]
     for buffer, content in zip(sources, readable, strict=True):
         buffer.write(content)
     sinks = [memory.alloc(length, align=4096, offset=4093) for length in writable]
     queue.add_chain([(b.address, b.size) for b in sources], [(b.address, b.size) for b in sinks])
-    await device.kick()
+    await device.kick(bench.queue)
     await bench.host.until(lambda: queue.has_used, timeout_ns=200_000)
     used = queue.get_used()
     same(used.length if used else None, sum(writable), "used length")

@@ -2,17 +2,29 @@
 
 from virtio_spec import layout, wire
 from virtio_spec.blk import BlkFeature
+from virtio_spec.net import NetFeature
 from virtio_spec.virtio import NO_VECTOR, DeviceStatus, Feature, feature_mask
 from virtio_spec.virtio_pci import CfgType, CommonCfg
 
-from .helpers import QUIET_NS, exercise, modern, prepared, quiet, same, small
+from .helpers import CONFIG_BYTES, QUIET_NS, exercise, modern, prepared, quiet, same, small
 from .registry import EVERY, MODERN, Bench, case
 
 __all__: list[str] = []
 
 OK = DeviceStatus.FEATURES_OK
 RING_FEATURES = feature_mask(*(bit for bit in Feature if bit >= Feature.INDIRECT_DESC))
-KNOWN = {"rng": RING_FEATURES, "blk": RING_FEATURES | feature_mask(*BlkFeature)}
+KNOWN = {
+    "rng": RING_FEATURES,
+    "blk": RING_FEATURES | feature_mask(*BlkFeature),
+    "net": RING_FEATURES | feature_mask(*NetFeature),
+}
+#: Features that others cannot be without: a driver of such a device that takes some takes these. [§5.1.3.1]
+NEEDED = {
+    "net": feature_mask(
+        *(NetFeature.CSUM, NetFeature.GUEST_CSUM, NetFeature.CTRL_VQ, NetFeature.GUEST_TSO4),
+        *(NetFeature.GUEST_TSO6, NetFeature.HOST_TSO4, NetFeature.HOST_TSO6),
+    )
+}
 
 
 async def negotiated(bench: Bench, features: int) -> int:
@@ -34,7 +46,7 @@ async def a_reset_clears_the_registers(bench: Bench) -> None:
     await device.reset()
     common = modern(device).common
     same(await common("device_status"), 0, "device_status")
-    same(await common("num_queues"), 1, "num_queues")
+    same(await common("num_queues"), bench.queues, "num_queues")
     same(await common("queue_size"), bench.queue_size, "queue_size")
     for name in ("queue_enable", "queue_desc", "queue_driver", "queue_device"):
         same(await common(name), 0, name)
@@ -87,7 +99,8 @@ async def accepted_features_read_back(bench: Bench) -> None:
 async def any_subset_with_version_1_is_accepted(bench: Bench) -> None:
     offered = await (await bench.probe()).transport.offered_features()
     version = 1 << Feature.VERSION_1
-    for wanted in (version, offered, offered & bench.rng.getrandbits(64) | version, offered):
+    some = offered & (bench.rng.getrandbits(64) | version | NEEDED.get(bench.device, 0))
+    for wanted in (version, offered, some, offered):
         same(await negotiated(bench, wanted), OK, f"FEATURES_OK for {wanted:#x}")
 
 
@@ -142,27 +155,27 @@ async def status_bits_only_add_up(bench: Bench) -> None:
 async def no_buffer_is_used_before_driver_ok(bench: Bench) -> None:
     device = await prepared(bench)
     await device.set_up_interrupts()
-    queue = await device.set_up_queue(0, 8)
-    request = device.prepare(0, *small(bench))
-    await device.kick()
+    queue = await device.set_up_queue(bench.queue, 8)
+    request = device.prepare(bench.queue, *small(bench))
+    await device.kick(bench.queue)
     await quiet(bench, device)
     same(queue.returned, 0, "chains that came back before DRIVER_OK")
     await device.driver_ok()
-    await device.kick(always=True)
+    await device.kick(bench.queue, always=True)
     await device.wait(request)
 
 
 @case(proves=("STATUS-DEV-01",), transports=MODERN, variants=EVERY)
 async def a_queue_that_is_not_enabled_is_left_alone(bench: Bench) -> None:
     device = await prepared(bench)
-    queue = device.make_ring(0, 4)
+    queue = device.make_ring(bench.queue, 4)
     bench.host.memory.grants.clear()
-    await device.transport.set_up_queue(0, 4, *(area.address for area in queue.areas))
+    await device.transport.set_up_queue(bench.queue, 4, *(area.address for area in queue.areas))
     for not_one in (0, 2):
         await modern(device).set_common("queue_enable", not_one)
         same(await modern(device).common("queue_enable"), 0, f"queue_enable after writing {not_one}")
     await device.driver_ok()
-    await device.kick()
+    await device.kick(bench.queue)
     await bench.host.sleep(QUIET_NS)
     same(bench.host.memory.violations, [], "accesses to a queue that is not enabled")
 
@@ -235,8 +248,8 @@ async def registers_are_read_in_every_size(bench: Bench) -> None:
 @case(proves=("PCI-CC-DEV-P01",), transports=MODERN, variants=EVERY)
 async def an_enabled_queue_stays_where_it_is(bench: Bench) -> None:
     device = await bench.start()
-    transport, queue = modern(device), device.queues[0]
-    await transport.select(0)
+    transport, queue = modern(device), device.queues[bench.queue]
+    await transport.select(bench.queue)
     for name in ("queue_desc", "queue_driver", "queue_device"):
         await transport.set_common(name, 0xDEAD_0000)
     await transport.set_common("queue_size", 1)
@@ -251,18 +264,20 @@ async def an_enabled_queue_stays_where_it_is(bench: Bench) -> None:
 @case(proves=("RESET-DEV-01", "RESET-DEV-02", "PCI-CC-DEV-07"), traps=(6, 7), variants=EVERY)
 async def nothing_follows_once_a_reset_has_ended(bench: Bench) -> None:
     device = await bench.start()
-    memory, queue = bench.host.memory, device.queues[0]
+    memory, queue = bench.host.memory, device.queues[bench.queue]
     for _ in range(4):
-        device.prepare(0, *small(bench))
-    await device.kick()
+        device.prepare(bench.queue, *small(bench))
+    await device.kick(bench.queue)
     await bench.host.sleep(bench.rng.randrange(800))
     await device.reset()
     memory.grants.clear()
     parts = queue.areas[0].read(), queue.areas[2].read()
-    messages = [bench.host.interrupts(vector) for vector in (0, 1)]
+    messages = [bench.host.interrupts(vector) for vector in (0, bench.vector)]
     await bench.host.sleep(QUIET_NS)
     same((queue.areas[0].read(), queue.areas[2].read()), parts, "what the device may write, after the reset")
-    same([bench.host.interrupts(vector) for vector in (0, 1)], messages, "messages after the reset")
+    same(
+        [bench.host.interrupts(vector) for vector in (0, bench.vector)], messages, "messages after the reset"
+    )
     same(memory.violations, [], "accesses after the reset")
     await device.start()
     await exercise(bench, device)
@@ -273,8 +288,8 @@ async def a_queue_starts_anew_after_a_reset(bench: Bench) -> None:
     for size in (4, 2, 8):
         device = await bench.start(queue_size=size)
         for _ in range(3):
-            await device.wait(await device.submit(0, *small(bench)))
-        same(device.queues[0].returned, 3, f"chains that came back in a queue of at most {size}")
+            await device.wait(await device.submit(bench.queue, *small(bench)))
+        same(device.queues[bench.queue].returned, 3, f"chains that came back in a queue of at most {size}")
 
 
 @case(proves=("RESET-DEV-01",), variants=EVERY)
@@ -286,18 +301,19 @@ async def a_device_that_was_given_up_resets(bench: Bench) -> None:
     await exercise(bench, device)
 
 
-@case(devices=("blk",), proves=("CFG-DEV-01",), traps=(26,))
+@case(devices=("blk", "net"), proves=("CFG-DEV-01",), traps=(26,))
 async def the_configuration_is_readable_before_any_negotiation(bench: Bench) -> None:
     transport = (await bench.probe()).transport
-    length = 60
+    length = CONFIG_BYTES[bench.device]
     before = [await transport.config_read(offset, 4) for offset in range(0, length, 4)]
     device = await bench.start()
     after = [await device.transport.config_read(offset, 4) for offset in range(0, length, 4)]
     same(before, after, "the configuration before FEATURES_OK")
-    same(before[0] | before[1] << 32, bench.disk.capacity, "capacity")
+    if bench.device == "blk":
+        same(before[0] | before[1] << 32, bench.disk.capacity, "capacity")
 
 
-@case(devices=("blk",), proves=("PCI-CC-DEV-P03", "CFG-DEV-01"))
+@case(devices=("blk", "net"), proves=("PCI-CC-DEV-P03", "CFG-DEV-01"))
 async def the_configuration_is_read_in_every_size(bench: Bench) -> None:
     transport = (await bench.probe()).transport
     for offset in (0, 8, 20):

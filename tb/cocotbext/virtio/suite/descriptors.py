@@ -70,17 +70,17 @@ async def a_chain_longer_than_the_queue_breaks_the_ring(bench: Bench) -> None:
 async def descriptors_that_cannot_be_read_break_the_ring(bench: Bench) -> None:
     device = await prepared(bench)
     await device.set_up_interrupts()
-    ring = device.make_ring(0, 4)
+    ring = device.make_ring(bench.queue, 4)
     driver, part = (area.address for area in ring.areas[1:])
     bench.host.memory.grant(FAR_AWAY, ring.areas[0].size, readable=True)
-    await device.transport.set_up_queue(0, 4, FAR_AWAY, driver, part)
-    await device.transport.enable_queue(0)
+    await device.transport.set_up_queue(bench.queue, 4, FAR_AWAY, driver, part)
+    await device.transport.enable_queue(bench.queue)
     await device.driver_ok()
     before = bench.host.interrupts(0)
     ring.add_chain([(buffer(ring), 16)])
-    await device.kick(0, always=True)
+    await device.kick(bench.queue, always=True)
     await device.wait_interrupt(0, before)
-    await needs_reset(device, Cause.DMA_ERROR)
+    await needs_reset(device, Cause.DMA_ERROR, bench.queue)
     same(ring.returned, 0, "chains that came back")
     await device.reset()
     await device.start()
@@ -92,18 +92,18 @@ async def a_descriptor_changed_while_it_is_in_use_does_no_harm_elsewhere(bench: 
     """The device sees the old one or the new one, which is broken: both are as it should be."""
     for _ in range(4):
         device = await bench.start(queue_size=8)
-        ring = device.queues[0]
+        ring = device.queues[bench.queue]
         at = buffer(ring)
         (number,) = offer(ring, (at, 16, WRITE))
         area = ring.areas[0]
-        await device.kick(always=True)
+        await device.kick(bench.queue, always=True)
         await bench.host.sleep(bench.rng.randrange(1, 600))
         if not ring.has_used:
             area.write(bytes(4), 16 * number + 8)  # the length
         # Whether it breaks, ends or goes on is the device's choice; it has the time for each.
         await bench.host.sleep(2 * QUIET_NS)
         if await device.transport.status() & DeviceStatus.DEVICE_NEEDS_RESET:
-            await needs_reset(device, Cause.ZERO_LENGTH)
+            await needs_reset(device, Cause.ZERO_LENGTH, bench.queue)
         elif not ring.has_used:
             raise AssertionError("the chain has not come back, and the device does not say why")
         await works_after_a_reset(bench, device)
@@ -116,10 +116,10 @@ async def more_descriptors_than_there_are_break_the_ring(bench: Bench) -> None:
     bench.entropy.stick(0)
     await asked_in_vain(bench, rng)
     device = await bench.start(queue_size=4)
-    ring, before = device.queues[0], bench.host.interrupts(0)
+    ring, before = device.queues[bench.queue], bench.host.interrupts(0)
     at, last = buffer(ring, 256), ring.size - 1
     first, *_ = offer(ring, *((at, 256, WRITE | (0 if n == last else NEXT)) for n in range(ring.size)))
-    await device.kick(always=True)
+    await device.kick(bench.queue, always=True)
     await bench.host.sleep(QUIET_NS)  # until the device has read the chain, which cannot be seen
     if isinstance(ring, PackedQueue):
         ring.write_descriptor(first, at, 16, 0, WRITE | ring.wrap_flags(first))
@@ -127,9 +127,9 @@ async def more_descriptors_than_there_are_break_the_ring(bench: Bench) -> None:
         assert isinstance(ring, SplitQueue)
         ring.put_available(first)
         ring.publish()
-    await device.kick(always=True)
+    await device.kick(bench.queue, always=True)
     await device.wait_interrupt(0, before)
-    await needs_reset(device, Cause.DESCRIPTOR_REUSE)
+    await needs_reset(device, Cause.DESCRIPTOR_REUSE, bench.queue)
     bench.entropy.heal()
     await works_after_a_reset(bench, device)
 
@@ -138,10 +138,10 @@ async def more_descriptors_than_there_are_break_the_ring(bench: Bench) -> None:
 async def the_cause_names_the_head_and_the_descriptor(bench: Bench) -> None:
     device = await bench.start(queue_size=8)
     await exercise(bench, device)
-    ring, before = device.queues[0], bench.host.interrupts(0)
+    ring, before = device.queues[bench.queue], bench.host.interrupts(0)
     at = buffer(ring)
     numbers = offer(ring, (at, 16, NEXT), (at, 0, WRITE))
-    await device.kick(always=True)
+    await device.kick(bench.queue, always=True)
     await device.wait_interrupt(0, before)
     diagnostics = await device.diagnostics()
     found = Cause(diagnostics.cause), diagnostics.head, diagnostics.descriptor
@@ -151,7 +151,7 @@ async def the_cause_names_the_head_and_the_descriptor(bench: Bench) -> None:
 @case(proves=("STATUS-DEV-02",))
 async def a_broken_ring_is_told_in_the_isr_without_msix(bench: Bench) -> None:
     device = await bench.start(queue_size=8, interrupts=False)
-    offer(device.queues[0], (buffer(device.queues[0]), 0, WRITE))
-    await device.kick(always=True)
+    offer(device.queues[bench.queue], (buffer(device.queues[bench.queue]), 0, WRITE))
+    await device.kick(bench.queue, always=True)
     await bench.host.sleep(QUIET_NS)
     same(await device.transport.isr() & 2, 2, "configuration bit of the ISR")

@@ -69,11 +69,11 @@ async def broken_by(
     """
     for place in places(bench) if only is None else (only,):
         device, errors = await bench.start(queue_size=queue_size), await ErrorBits.clean(bench)
-        queue, before = device.queues[0], bench.host.interrupts(0)
+        queue, before = device.queues[bench.queue], bench.host.interrupts(0)
         _, where = sources(bench, device)
         disk = bytes(bench.disk.data)
         fault = Fault(bench, *where[place], change, **options)
-        await device.kick()
+        await device.kick(bench.queue)
         wait = 50_000 + 2 * bench.completion_timeout_ns
         await device.wait_interrupt(0, before, timeout_ns=wait)
         if fault.read is None:
@@ -84,7 +84,7 @@ async def broken_by(
         same(found, needs_reset, f"DEVICE_NEEDS_RESET, {place}")
         diagnostics = await device.diagnostics()
         found = Cause(diagnostics.cause), diagnostics.queue
-        same(found, (Cause.DMA_ERROR, 0), f"cause and queue, {place}")
+        same(found, (Cause.DMA_ERROR, bench.queue), f"cause and queue, {place}")
         bits = await errors.read()
         if bits[0] not in device_status or bits[1] != status:
             raise AssertionError(f"the error bits after a bad answer for the {place} are {bits}")
@@ -174,7 +174,7 @@ async def a_read_that_fails_halfway_is_a_failed_read(bench: Bench) -> None:
             return [spoil(packet)]
 
         raw_link(bench).tamper = tamper
-        await device.kick()
+        await device.kick(bench.queue)
         await device.wait_interrupt(0, before)
         same(bool(seen), True, "whether a read was cut into several completions")
         same(Cause((await device.diagnostics()).cause), Cause.DMA_ERROR, "cause")
@@ -235,7 +235,7 @@ async def an_answer_after_the_time_out_does_no_harm(bench: Bench) -> None:
         before = bench.host.interrupts(0)
         _, where = sources(bench, device)
         fault = Fault(bench, *where[place], None)
-        await device.kick()
+        await device.kick(bench.queue)
         await device.wait_interrupt(0, before, timeout_ns=50_000 + 2 * bench.completion_timeout_ns)
         await device.reset()
         bench.host.memory.forget()
@@ -257,7 +257,7 @@ async def the_time_out_can_be_switched_off(bench: Bench) -> None:
         errors = await ErrorBits.clean(bench)
         _, where = sources(bench, device)
         fault = Fault(bench, *where["descriptors"], None, lost=True)
-        await device.kick()
+        await device.kick(bench.queue)
         await reached(bench, fault)
         await bench.host.sleep(2 * bench.completion_timeout_ns)
         await errors.expect(ErrorBit(0), "a long wait without a time-out")
@@ -278,7 +278,7 @@ async def a_reset_ends_although_reads_are_not_answered(bench: Bench) -> None:
             device = await bench.start(queue_size=8)
             _, where = sources(bench, device)
             fault = Fault(bench, *where[place], None, lost=True)
-            await device.kick()
+            await device.kick(bench.queue)
             await reached(bench, fault)
             await (device.function_level_reset() if flr else device.reset())
             bench.host.memory.forget()
@@ -322,7 +322,7 @@ async def completions_of_different_reads_come_in_any_order(bench: Bench) -> None
     cuts = sorted(bench.rng.sample(range(1, len(data)), 5))
     parts = [data[a:b] for a, b in zip([0, *cuts], [*cuts, len(data)], strict=True)]
     header = wire.pack(BlkReqHeader, type=BlkReqType.OUT, sector=3)
-    request = device.prepare(0, [header, *parts], [1])
+    request = device.prepare(bench.queue, [header, *parts], [1])
     inside = [range(b.address, b.address + b.size) for b in request.readable[1:]]
     held: list[list[int]] = []
     late: list[Read] = []
@@ -341,7 +341,7 @@ async def completions_of_different_reads_come_in_any_order(bench: Bench) -> None
         return out
 
     link.tamper = tamper
-    await device.kick()
+    await device.kick(bench.queue)
     await device.wait(request)
     same(request.content, b"\0", "status of the write")
     same(len(passed) >= 2, True, "whether there were reads behind the first")
@@ -374,8 +374,8 @@ async def flags_that_cannot_be_read_break_the_device_or_interrupt(bench: Bench) 
     """The buffer has been used by then; the driver hears of it one way or the other."""
     device = await bench.start(queue_size=8)
     request, _ = sources(bench, device)
-    address = device.queues[0].areas[1].address
-    before = bench.host.interrupts(0), bench.host.interrupts(1)
+    address = device.queues[bench.queue].areas[1].address
+    before = bench.host.interrupts(0), bench.host.interrupts(bench.vector)
 
     link, change = raw_link(bench), with_status(CompletionStatus.UNSUPPORTED_REQUEST)
 
@@ -384,10 +384,10 @@ async def flags_that_cannot_be_read_break_the_device_or_interrupt(bench: Bench) 
         return [change(packet)] if flags_only else [packet]
 
     link.tamper = tamper
-    await device.kick()
+    await device.kick(bench.queue)
     await device.wait(request)
     await bench.host.until(
-        lambda: bench.host.interrupts(0) > before[0] or bench.host.interrupts(1) > before[1],
+        lambda: bench.host.interrupts(0) > before[0] or bench.host.interrupts(bench.vector) > before[1],
         timeout_ns=50_000,
     )
     link.tamper = None

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from virtio_spec import wire
 from virtio_spec.blk import SECTOR_BYTES, BlkReqHeader, BlkReqType
+from virtio_spec.net import CtrlClass, CtrlHeader, CtrlMac
 from virtio_spec.tlp import CompletionStatus, Fmt
 
 from ..driver import Request, VirtioDevice
@@ -129,12 +130,15 @@ class Fault:
 
 def sources(bench: Bench, device: VirtioDevice) -> tuple[Request, dict[str, tuple[int, int]]]:
     """A prepared request, and what is read for it: address and length by name."""
-    queue, direct = device.queues[0], 0 if bench.variant.indirect else None
+    queue, direct = device.queues[bench.queue], 0 if bench.variant.indirect else None
     if bench.device == "rng":
-        request = device.prepare(0, [], [8, 9], direct=direct)
+        request = device.prepare(bench.queue, [], [8, 9], direct=direct)
+    elif bench.device == "net":
+        header = wire.pack(CtrlHeader, ctrl_class=CtrlClass.MAC, command=CtrlMac.ADDR_SET)
+        request = device.prepare(bench.queue, [header, b"\x02" + bench.rng.randbytes(5)], [1], direct=direct)
     else:
         header = wire.pack(BlkReqHeader, type=BlkReqType.OUT, sector=0)
-        request = device.prepare(0, [header, bench.rng.randbytes(SECTOR_BYTES)], [1], direct=direct)
+        request = device.prepare(bench.queue, [header, bench.rng.randbytes(SECTOR_BYTES)], [1], direct=direct)
     places = queue.reads()
     if request.readable:
         places |= {
@@ -151,5 +155,5 @@ def places(bench: Bench) -> Iterator[str]:
     yield "descriptors"
     if bench.variant.indirect:
         yield "indirect tables"
-    if bench.device == "blk":
+    if bench.device != "rng":
         yield from ("request header", "data")

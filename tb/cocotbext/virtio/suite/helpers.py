@@ -5,9 +5,11 @@ from typing import Any
 
 from virtio_spec import layout, wire
 from virtio_spec.blk import SECTOR_BYTES, BlkReqHeader, BlkReqType
+from virtio_spec.net import CtrlClass, CtrlHeader, CtrlRx
 from virtio_spec.virtio_pci import CommonCfg, LegacyHeader
 
 from ..devices.blk import VirtioBlk
+from ..devices.net import HEADER_BYTES, VirtioNet
 from ..devices.rng import VirtioRng
 from ..devices.vmmci import VirtioVmmci
 from ..driver import VirtioDevice
@@ -17,6 +19,7 @@ from ..modern import Modern
 from .registry import Bench
 
 __all__ = [
+    "CONFIG_BYTES",
     "QUIET_NS",
     "Scratch",
     "bar_sizes",
@@ -32,6 +35,8 @@ __all__ = [
     "unsupported",
 ]
 
+#: Whole dwords of the device configuration that any device of this type has.
+CONFIG_BYTES = {"blk": 60, "net": 16}
 #: How long a device is watched that should do nothing: far longer than it takes for a small request.
 QUIET_NS = 2_000
 
@@ -117,9 +122,11 @@ class Scratch:
 
 
 def small(bench: Bench) -> tuple[list[bytes], list[int]]:
-    """Readable and writable buffers of a small request that every device of this type serves."""
+    """Readable and writable buffers of a small request in ``bench.queue`` that every device serves."""
     if bench.device == "rng":
         return [], [8]
+    if bench.device == "net":
+        return [wire.pack(CtrlHeader, ctrl_class=CtrlClass.RX, command=CtrlRx.ALLMULTI) + b"\1"], [1]
     return [wire.pack(BlkReqHeader, type=BlkReqType.GET_ID)], [21]
 
 
@@ -135,10 +142,27 @@ async def exercise(bench: Bench, device: VirtioDevice) -> None:
         bench.clock.set(*expected)
         same(await VirtioVmmci(device).time(), expected, "the time")
         return
+    if bench.device == "net":
+        await _converse(bench, VirtioNet(device))
+        return
     sector = bench.rng.randrange(bench.disk.capacity)
     expected = bench.rng.randbytes(SECTOR_BYTES)
     bench.disk.data[SECTOR_BYTES * sector : SECTOR_BYTES * (sector + 1)] = expected
     same(await VirtioBlk(device).read(sector, 1), expected, f"sector {sector}")
+
+
+async def _converse(bench: Bench, net: VirtioNet) -> None:
+    """Say something, and hear the answer."""
+    own, peer = await net.address(), b"\x02" + bench.rng.randbytes(5)
+    said, heard = (
+        addresses + b"\x88\xb5" + bench.rng.randbytes(48) for addresses in (peer + own, own + peer)
+    )
+    before = len(bench.network.sent)
+    bench.network.respond = lambda frame: [heard] if frame == said else []
+    await net.post(HEADER_BYTES + len(heard))
+    await net.send(said)
+    same((await net.receive()).data, heard, "the frame received")
+    same(bench.network.sent[before:], [said], "the frames sent")
 
 
 def in_order(bench: Bench, data: bytes, start: int) -> int:
@@ -157,8 +181,12 @@ async def settle(bench: Bench) -> None:
     await bench.host.sleep(QUIET_NS)
 
 
-async def quiet(bench: Bench, device: VirtioDevice, *, vectors: int = 2) -> None:
-    """Watch for a while: ``AssertionError`` if a chain comes back or a message arrives."""
+async def quiet(bench: Bench, device: VirtioDevice, *, vectors: int | None = None) -> None:
+    """Watch for a while: ``AssertionError`` if a chain comes back or a message arrives.
+
+    With ``vectors``, a message of those below that.
+    """
+    vectors = bench.queues + 1 if vectors is None else vectors
     messages = [bench.host.interrupts(vector) for vector in range(vectors)]
     before = {number: queue.returned for number, queue in device.queues.items()}
     await bench.host.sleep(QUIET_NS)

@@ -11,12 +11,12 @@ from .registry import Bench, case
 __all__: list[str] = []
 
 
-async def collected(device: VirtioDevice, count: int) -> list[Request]:
+async def collected(bench: Bench, device: VirtioDevice, count: int) -> list[Request]:
     """The next ``count`` requests in the order in which they come back."""
     found: list[Request] = []
     while len(found) < count:
-        await device.host.until(lambda: device.queues[0].has_used, timeout_ns=500_000)
-        found += device.collect()
+        await device.host.until(lambda: device.queues[bench.queue].has_used, timeout_ns=500_000)
+        found += device.collect(bench.queue)
     return found
 
 
@@ -43,7 +43,7 @@ async def requests_of_all_kinds_come_back_in_order(bench: Bench) -> None:
             if rng.random() < 0.5:
                 await blk.device.kick()
         await blk.device.kick()
-        found = await collected(blk.device, len(made))
+        found = await collected(bench, blk.device, len(made))
         same([request.head for request in found], [request.request.head for request in made], "order")
         for request, data in zip(made, expected, strict=True):
             if data is not None:
@@ -74,11 +74,11 @@ async def buffers_come_back_in_order(bench: Bench) -> None:
         lengths = [bench.rng.choice((1, 5, 40, 130)) for _ in range(6)]
         made = []
         for length in lengths:
-            made.append(device.prepare(0, [], [length]))
+            made.append(device.prepare(bench.queue, [], [length]))
             if bench.rng.random() < 0.5:
-                await device.kick()
-        await device.kick()
-        found = await collected(device, len(made))
+                await device.kick(bench.queue)
+        await device.kick(bench.queue)
+        found = await collected(bench, device, len(made))
         same([request.head for request in found], [request.head for request in made], "order")
         for request in made:
             in_order(bench, request.written, start)
@@ -88,12 +88,12 @@ async def buffers_come_back_in_order(bench: Bench) -> None:
 async def the_order_lasts_round_after_round(bench: Bench) -> None:
     """With as many chains in the ring as there can be, of different numbers of descriptors."""
     device = await bench.start(queue_size=4 if not bench.variant.packed else 5)
-    ring, made, found = device.queues[0], [], []
+    ring, made, found = device.queues[bench.queue], [], []
     for _ in range(20):
         count = bench.rng.randrange(1, 4)
         while ring.free < count:
-            found += await collected(device, 1)
+            found += await collected(bench, device, 1)
         readable = [b"x"] * (0 if bench.device == "rng" else bench.rng.randrange(count))
-        made.append(await device.submit(0, readable, [3] * (count - len(readable))))
-    found += await collected(device, len(made) - len(found))
+        made.append(await device.submit(bench.queue, readable, [3] * (count - len(readable))))
+    found += await collected(bench, device, len(made) - len(found))
     same([request.head for request in found], [request.head for request in made], "order")

@@ -6,16 +6,18 @@ from functools import partial
 from virtio_spec import wire
 from virtio_spec.blk import SECTOR_BYTES, BlkReqHeader, BlkReqType
 from virtio_spec.layout import Cause
+from virtio_spec.net import ACK_OK, CtrlClass, CtrlHeader, CtrlMac
 from virtio_spec.packed import PackedDescriptor, PackedFlag
 from virtio_spec.split import Descriptor, DescriptorFlag
 
+from ..devices.net import VirtioNet
 from ..ring import Ring
 from ..split import SplitQueue
 from ..variant import RingVariant
 from .blk import anywhere, fill
 from .broken import BROKEN, buffer, offer, table
 from .broken import broken as broken_ring
-from .helpers import exercise, in_order, same
+from .helpers import exercise, in_order, same, small
 from .registry import INDIRECT as TABLES
 from .registry import PACKED, SPLIT, Bench, case
 
@@ -33,15 +35,27 @@ async def request(bench: Bench, *, direct: int | None, pieces: int = 5) -> None:
     device = await bench.start()
     if bench.device == "rng":
         start = max(len(bench.entropy.history) - 4096, 0)
-        made = await device.submit(0, [], [bench.rng.randrange(1, 20) for _ in range(pieces)], direct=direct)
+        made = await device.submit(
+            bench.queue, [], [bench.rng.randrange(1, 20) for _ in range(pieces)], direct=direct
+        )
         await device.wait(made)
         in_order(bench, made.written, start)
+        return
+    if bench.device == "net":
+        address = b"\x02" + bench.rng.randbytes(5)
+        header = wire.pack(CtrlHeader, ctrl_class=CtrlClass.MAC, command=CtrlMac.ADDR_SET)
+        cuts = sorted(bench.rng.sample(range(1, 8), pieces - 2))
+        octets = [(header + address)[a:b] for a, b in zip([0, *cuts], [*cuts, 8], strict=True)]
+        made = await device.submit(bench.queue, octets, [1], direct=direct)
+        await device.wait(made)
+        same((made.used, made.content), (1, bytes([ACK_OK])), "the answer to a new address")
+        same(await VirtioNet(device).address(), address, "the address")
         return
     sector = anywhere(bench)
     expected, header = fill(bench, sector), wire.pack(BlkReqHeader, type=BlkReqType.IN, sector=sector)
     cuts = sorted(bench.rng.sample(range(1, SECTOR_BYTES), pieces - 4))
     lengths = [b - a for a, b in zip([0, *cuts], [*cuts, SECTOR_BYTES], strict=True)]
-    made = await device.submit(0, [header[:7], header[7:]], [*lengths, 1], direct=direct)
+    made = await device.submit(bench.queue, [header[:7], header[7:]], [*lengths, 1], direct=direct)
     await device.wait(made)
     same((made.used, made.content), (SECTOR_BYTES + 1, expected + b"\0"), f"sector {sector}")
 
@@ -68,11 +82,17 @@ async def a_ring_may_be_full_of_tables(bench: Bench) -> None:
     device = await bench.start(queue_size=4)
     for _ in range(3):
         if bench.device == "rng":
-            requests = [device.prepare(0, [], [3, 1, 4, 2], direct=0) for _ in range(4)]
+            requests = [device.prepare(bench.queue, [], [3, 1, 4, 2], direct=0) for _ in range(4)]
+        elif bench.device == "net":
+            header, data = small(bench)[0][0][:2], small(bench)[0][0][2:]
+            parts = [header[:1], header[1:], data]
+            requests = [device.prepare(bench.queue, parts, [1], direct=0) for _ in range(4)]
         else:
             header = wire.pack(BlkReqHeader, type=BlkReqType.GET_ID)
-            requests = [device.prepare(0, [header[:5], header[5:]], [20, 1], direct=0) for _ in range(4)]
-        await device.kick()
+            requests = [
+                device.prepare(bench.queue, [header[:5], header[5:]], [20, 1], direct=0) for _ in range(4)
+            ]
+        await device.kick(bench.queue)
         await device.wait(*requests)
         same([made.used for made in requests], [len(made.content) for made in requests], "used lengths")
 
@@ -80,9 +100,9 @@ async def a_ring_may_be_full_of_tables(bench: Bench) -> None:
 @case(proves=("SPLIT-DEV-01", "PACKED-DEV-P06"), devices=("rng",))
 async def a_table_may_be_as_long_as_the_queue(bench: Bench) -> None:
     device = await bench.start(queue_size=None)
-    size, start = device.queues[0].size, max(len(bench.entropy.history) - 4096, 0)
+    size, start = device.queues[bench.queue].size, max(len(bench.entropy.history) - 4096, 0)
     for direct in (0,) if bench.variant.packed else (0, 1, size - 1):
-        made = await device.submit(0, [], [1] * size, direct=direct)
+        made = await device.submit(bench.queue, [], [1] * size, direct=direct)
         await device.wait(made)
         start = in_order(bench, made.written, start)
 
@@ -96,16 +116,16 @@ def one_request(bench: Bench, ring: Ring) -> list[tuple[int, int, int]]:
 @case(proves=("SPLIT-DEV-07", "PACKED-DEV-P07"), traps=(15,))
 async def write_is_ignored_where_a_descriptor_points_at_a_table(bench: Bench) -> None:
     device = await bench.start()
-    ring = device.queues[0]
+    ring = device.queues[bench.queue]
     for flags in (INDIRECT, INDIRECT | WRITE):
         descriptors = one_request(bench, ring)
         if isinstance(ring, SplitQueue):
             descriptors = [(at, n, f | NEXT) for at, n, f in descriptors[:-1]] + descriptors[-1:]
         offer(ring, (table_of(ring, descriptors), 16 * len(descriptors), flags))
-        await device.kick(always=True)
+        await device.kick(bench.queue, always=True)
         await bench.host.until(lambda ring=ring: ring.has_used, timeout_ns=200_000)
         await device.start()
-        ring = device.queues[0]
+        ring = device.queues[bench.queue]
     await exercise(bench, device)
 
 
@@ -128,7 +148,7 @@ async def only_write_counts_in_a_packed_table(bench: Bench) -> None:
     """Neither ids nor the other flags, NEXT and INDIRECT among them."""
     device = await bench.start()
     for _ in range(4):
-        ring, others = device.queues[0], 0xFFFF & ~(WRITE | 0)
+        ring, others = device.queues[bench.queue], 0xFFFF & ~(WRITE | 0)
         noise = [bench.rng.getrandbits(16) & others for _ in range(4)]
         noise[bench.rng.randrange(4)] |= INDIRECT | NEXT | PackedFlag.AVAIL
         descriptors = [
@@ -136,7 +156,7 @@ async def only_write_counts_in_a_packed_table(bench: Bench) -> None:
         ]
         ids = [bench.rng.getrandbits(16) for _ in descriptors]
         offer(ring, (table_of(ring, descriptors, ids), 64, INDIRECT))
-        await device.kick(always=True)
+        await device.kick(bench.queue, always=True)
         await bench.host.until(lambda ring=ring: ring.has_used, timeout_ns=200_000)
         await device.start()
     await exercise(bench, device)
@@ -152,7 +172,7 @@ async def a_table_is_followed_by_its_links(bench: Bench) -> None:
     """And it may be longer than the chain in it."""
     device = await bench.start()
     for following, used in (((2, 0, 3, 1), 4), ((3, 9, 9, 9), 2), ((1, 3, 0, 2), 4)):
-        ring = device.queues[0]
+        ring = device.queues[bench.queue]
         at = buffer(ring)
         place, flags = 0, {}
         for step in range(used):
@@ -160,7 +180,7 @@ async def a_table_is_followed_by_its_links(bench: Bench) -> None:
             place = following[place]
         descriptors = [(at + 8 * n, 8, flags.get(n, INDIRECT)) for n in range(4)]
         offer(ring, (table_of(ring, descriptors, following), 64, INDIRECT))
-        await device.kick(always=True)
+        await device.kick(bench.queue, always=True)
         await bench.host.until(lambda ring=ring: ring.has_used, timeout_ns=200_000)
         await device.start()
     await exercise(bench, device)

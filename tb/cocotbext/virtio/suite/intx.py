@@ -34,7 +34,7 @@ async def raise_it(bench: Bench, device: VirtioDevice) -> int:
         same(await bench.vmmci.request(VmmciCommand.SYNCRTC), VmmciAnswer.RAISED, "the answer to SYNCRTC")
         await bench.host.sleep(QUIET_NS)
         return CONFIG
-    await device.wait(await device.submit(0, *small(bench)))
+    await device.wait(await device.submit(bench.queue, *small(bench)))
     await bench.host.sleep(QUIET_NS)
     return QUEUE
 
@@ -69,10 +69,10 @@ async def data_and_isr_are_there_when_it_arrives(bench: Bench) -> None:
     device = await started(bench)
     readable, writable = small(bench)
     for count in (1, 2, 3):
-        request = await device.submit(0, readable, writable)
+        request = await device.submit(bench.queue, readable, writable)
         await device.wait_intx()
-        same(device.queues[0].returned, count, "chains that have come back when INTx arrives")
-        device.collect()
+        same(device.queues[bench.queue].returned, count, "chains that have come back when INTx arrives")
+        device.collect(bench.queue)
         same(request.used, sum(writable), "used length when INTx arrives")
         same(await device.transport.isr(), QUEUE, "ISR when INTx has arrived")
         await device.wait_intx(False)
@@ -84,15 +84,15 @@ async def no_event_is_lost_between_two_reads_of_the_isr(bench: Bench) -> None:
     device = await started(bench)
     requests = []
     for _ in range(6):
-        requests.append(await device.submit(0, *small(bench)))
+        requests.append(await device.submit(bench.queue, *small(bench)))
         await bench.host.sleep(bench.rng.randrange(1, 600))
         if bench.rng.random() < 0.5:
             await device.transport.isr()
-            device.collect()
+            device.collect(bench.queue)
     while not all(request.done for request in requests):
         await device.wait_intx()
         await device.transport.isr()
-        device.collect()
+        device.collect(bench.queue)
     await bench.host.sleep(QUIET_NS)
     same(bench.host.intx(), await status_bit(bench), "INTx at the end, compared with Interrupt Status")
 
@@ -110,10 +110,10 @@ async def several_events_are_one_level(bench: Bench) -> None:
 @case(proves=("SPLIT-DEV-10", "SPLIT-DEV-11"), traps=(12,))
 async def a_driver_that_wants_no_interrupt_gets_no_intx(bench: Bench) -> None:
     device = await started(bench)
-    device.queues[0].want_interrupts(False)
+    device.queues[bench.queue].want_interrupts(False)
     await raise_it(bench, device)
     same(bench.host.intx(), False, "INTx while NO_INTERRUPT is set")
-    device.queues[0].want_interrupts(True)
+    device.queues[bench.queue].want_interrupts(True)
     await raise_it(bench, device)
     same(bench.host.intx(), True, "INTx")
 

@@ -16,12 +16,12 @@ DATA, CONFIG = ("notification_data",), ("notif_config_data",)
 
 async def work(bench: Bench, device: VirtioDevice) -> None:
     """Requests over several rounds of the ring, each of which needs its kick to be understood."""
-    for _ in range(2 * device.queues[0].size + 1):
-        await device.wait(await device.submit(0, *small(bench)))
+    for _ in range(2 * device.queues[bench.queue].size + 1):
+        await device.wait(await device.submit(bench.queue, *small(bench)))
         await bench.host.sleep(bench.rng.randrange(1, 400))
-    requests = [device.prepare(0, *small(bench)) for _ in range(2)]
-    await device.kick()
-    await device.kick(always=True)
+    requests = [device.prepare(bench.queue, *small(bench)) for _ in range(2)]
+    await device.kick(bench.queue)
+    await device.kick(bench.queue, always=True)
     await device.wait(*requests)
     await exercise(bench, device)
 
@@ -49,7 +49,7 @@ async def kicks_of_four_bytes_without_a_reason_are_harmless(bench: Bench) -> Non
     device = await bench.start(queue_size=4, variant=replace(bench.variant, notification_data=True))
     for _ in range(3):
         for _ in range(3):
-            await device.kick(always=True)
+            await device.kick(bench.queue, always=True)
         await quiet(bench, device)
         await exercise(bench, device)
         await settle(bench)

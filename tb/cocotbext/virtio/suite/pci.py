@@ -8,6 +8,7 @@ from virtio_spec.virtio_pci import CfgType, CommonCfg, LegacyHeader, VirtioPciCa
 from ..function import FLR_NS
 from ..modern import Modern
 from .helpers import (
+    CONFIG_BYTES,
     QUIET_NS,
     Scratch,
     bar_sizes,
@@ -118,11 +119,11 @@ async def virtual_functions_are_offered_only_where_they_can_be(bench: Bench) -> 
     same(offered >> Feature.SR_IOV & 1, 0, "SR_IOV in the offer")
 
 
-@case(devices=("blk",), proves=("PCI-DCFG-DEV-01", "PCI-DCFG-DEV-02"), transports=MODERN)
+@case(devices=("blk", "net"), proves=("PCI-DCFG-DEV-01", "PCI-DCFG-DEV-02"), transports=MODERN)
 async def the_device_configuration_has_its_capability(bench: Bench) -> None:
     found = modern(await bench.probe()).structure(CfgType.DEVICE)
     same(found.offset % 4, 0, "misalignment of the device configuration")
-    if found.length < 60:
+    if found.length < CONFIG_BYTES[bench.device]:
         raise AssertionError(f"the device configuration has {found.length} bytes")
 
 
@@ -213,17 +214,16 @@ async def a_kick_through_the_window_is_a_kick(bench: Bench) -> None:
     device = await bench.start(interrupts=False)
     transport = modern(device)
     notify = transport.structure(CfgType.NOTIFY)
-    await transport.select(0)
-    at = notify.offset + await transport.common("queue_notify_off") * transport.notify_multiplier
-    request = device.prepare(0, *small(bench))
-    await transport.window_write(notify.bar, at, 2, 0)
+    at = notify.offset + await transport.notify_offset(bench.queue)
+    request = device.prepare(bench.queue, *small(bench))
+    await transport.window_write(notify.bar, at, 2, bench.queue)
     await device.wait(request)
 
 
 @case(proves=("PCI-CFGA-DEV-03", "PCI-ISR-DEV-05"), traps=(21,), transports=MODERN)
 async def reading_the_isr_through_the_window_clears_it(bench: Bench) -> None:
     device = await bench.start(interrupts=False)
-    await device.wait(await device.submit(0, *small(bench)))
+    await device.wait(await device.submit(bench.queue, *small(bench)))
     await bench.host.sleep(QUIET_NS)
     isr = modern(device).structure(CfgType.ISR)
     same(await modern(device).window_read(isr.bar, isr.offset, 1), 1, "ISR in the window")
@@ -265,10 +265,10 @@ async def a_disabled_bar_is_unsupported(bench: Bench) -> None:
 @case(proves=("PCI-ID-DEV-01",))
 async def nothing_leaves_a_function_that_is_no_bus_master(bench: Bench) -> None:
     device = await bench.start()
-    request = device.prepare(0, *small(bench))
+    request = device.prepare(bench.queue, *small(bench))
     await device.transport.set_command(bus_master=False)
     try:
-        await device.kick()
+        await device.kick(bench.queue)
         await quiet(bench, device)
         same(request.done, False, "whether the request was served")
         bench.host.memory.grants.clear()  # any access from here on is found
@@ -339,8 +339,8 @@ async def a_function_level_reset_disables_the_function(bench: Bench) -> None:
 async def a_function_level_reset_in_the_middle_of_work_drains(bench: Bench) -> None:
     device = await bench.start()
     for _ in range(4):
-        device.prepare(0, *small(bench))
-    await device.kick()
+        device.prepare(bench.queue, *small(bench))
+    await device.kick(bench.queue)
     await bench.host.sleep(bench.rng.randrange(600))
     await device.function_level_reset()
     bench.host.memory.grants.clear()
@@ -367,14 +367,14 @@ async def the_smallest_packets_suffice(bench: Bench) -> None:
 async def without_msix_the_isr_tells_of_used_buffers(bench: Bench) -> None:
     device = await bench.start(interrupts=False)
     same(await bench.host.config_read(ConfigOffset.STATUS, 2) & Status.INTERRUPT, 0, "Interrupt Status")
-    await device.wait(await device.submit(0, *small(bench)))
+    await device.wait(await device.submit(bench.queue, *small(bench)))
     await bench.host.sleep(QUIET_NS)
     found = await bench.host.config_read(ConfigOffset.STATUS, 2) & Status.INTERRUPT
     same(found, Status.INTERRUPT, "Interrupt Status with a used buffer")
     same(await device.transport.isr(), 1, "ISR")
     same(await device.transport.isr(), 0, "ISR read again")
     same(await bench.host.config_read(ConfigOffset.STATUS, 2) & Status.INTERRUPT, 0, "Interrupt Status, read")
-    await device.wait(await device.submit(0, *small(bench)))
+    await device.wait(await device.submit(bench.queue, *small(bench)))
     await bench.host.sleep(QUIET_NS)
     same(await device.transport.isr(), 1, "ISR after the next used buffer")
     same(await device.transport.status() & DeviceStatus.DEVICE_NEEDS_RESET, 0, "DEVICE_NEEDS_RESET")

@@ -27,8 +27,9 @@ async def registers(device: VirtioDevice, queue: int) -> list[int]:
     return [await modern(device).common(name) for name in ("queue_enable", "queue_reset", "queue_size")]
 
 
-async def silent(bench: Bench, queue: int = 0) -> None:
+async def silent(bench: Bench, queue: int | None = None) -> None:
     """``AssertionError`` if the device still touches memory, or sends a message, for a queue."""
+    queue = bench.queue if queue is None else queue
     before = bench.host.interrupts(queue + 1)
     await bench.host.sleep(QUIET_NS)
     same(bench.host.memory.violations, [], f"accesses of queue {queue} after its reset")
@@ -38,16 +39,24 @@ async def silent(bench: Bench, queue: int = 0) -> None:
 @case(proves=tuple(f"PCI-CC-DEV-{n:02}" for n in (9, 10, 11, 12, 13)), traps=(27,))
 async def a_queue_that_was_reset_is_as_after_a_reset(bench: Bench) -> None:
     device = await started(bench, queue_size=8)
-    same(await registers(device, 0), [1, 0, 8], "enable, reset and size of a queue at work")
+    same(await registers(device, bench.queue), [1, 0, 8], "enable, reset and size of a queue at work")
     for size in (4, 16, 8):
         await exercise(bench, device)
-        await device.reset_queue(0)
-        same(await registers(device, 0), [0, 0, bench.queue_size], "enable, reset and size after the reset")
-        await device.set_up_queue(0, size)
-        same(await registers(device, 0), [1, 0, size], "enable, reset and size of the new queue")
+        await device.reset_queue(bench.queue)
+        same(
+            await registers(device, bench.queue),
+            [0, 0, bench.queue_size],
+            "enable, reset and size after the reset",
+        )
+        await device.set_up_queue(bench.queue, size)
+        same(await registers(device, bench.queue), [1, 0, size], "enable, reset and size of the new queue")
     await exercise(bench, device)
     await device.reset()
-    same(await registers(device, 0), [0, 0, bench.queue_size], "enable, reset and size after a device reset")
+    same(
+        await registers(device, bench.queue),
+        [0, 0, bench.queue_size],
+        "enable, reset and size after a device reset",
+    )
 
 
 @case(proves=("QRST-DEV-01", "QRST-DEV-02", "QRST-DEV-03"), traps=(27,))
@@ -55,29 +64,31 @@ async def a_queue_is_reset_while_it_works_and_set_up_with_another_size(bench: Be
     device = await started(bench, queue_size=8)
     sizes = (5, 16, 3, 8, 7) if bench.variant.packed else (4, 16, 2, 8, 8)
     for size in sizes:
-        requests = [device.prepare(0, *small(bench)) for _ in range(device.queues[0].free // 2)]
-        await device.kick()
+        requests = [
+            device.prepare(bench.queue, *small(bench)) for _ in range(device.queues[bench.queue].free // 2)
+        ]
+        await device.kick(bench.queue)
         await bench.host.sleep(bench.rng.randrange(1, 1500))
         if bench.rng.random() < 0.5:
-            device.collect()
-        lost = await device.reset_queue(0)
+            device.collect(bench.queue)
+        lost = await device.reset_queue(bench.queue)
         same({request.head for request in requests if not request.done}, {r.head for r in lost}, "lost")
         await silent(bench)
-        queue = await device.set_up_queue(0, size)
+        queue = await device.set_up_queue(bench.queue, size)
         same((queue.size, queue.returned), (size, 0), "size, and chains that came back")
         for _ in range(size + 1):
-            await device.wait(await device.submit(0, *small(bench)))
+            await device.wait(await device.submit(bench.queue, *small(bench)))
 
 
 @case(proves=("QRST-DEV-01",), traps=(27,))
 async def a_queue_that_was_reset_hears_no_kicks(bench: Bench) -> None:
     device = await started(bench)
     await exercise(bench, device)
-    await device.reset_queue(0)
+    await device.reset_queue(bench.queue)
     for _ in range(3):
-        await device.transport.notify(0)
+        await device.transport.notify(bench.queue)
     await silent(bench)
-    await device.set_up_queue(0, 8)
+    await device.set_up_queue(bench.queue, 8)
     await silent(bench)
     await exercise(bench, device)
 
@@ -87,12 +98,12 @@ async def the_reset_of_a_queue_does_not_wait_for_the_source(bench: Bench) -> Non
     device = await started(bench)
     bench.entropy.stick(0)
     await asked_in_vain(bench, VirtioRng(device))
-    await device.submit(0, [], [64, 64])
-    lost = await device.reset_queue(0)
+    await device.submit(bench.queue, [], [64, 64])
+    lost = await device.reset_queue(bench.queue)
     same(len(lost) >= 2, True, "whether chains were with the device")
     await silent(bench)
     bench.entropy.heal()
-    await device.set_up_queue(0, 16)
+    await device.set_up_queue(bench.queue, 16)
     await exercise(bench, device)
 
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from virtio_models.clock import Clock
 from virtio_models.disk import Disk
 from virtio_models.entropy import EntropySource
+from virtio_models.network import Network
 from virtio_spec.virtio import DeviceType
 from virtio_spec.virtio_pci import Interface
 from virtio_spec.vmmci import VmmciAnswer, VmmciCommand, VmmciEvent
@@ -35,6 +36,7 @@ __all__ = [
     "ONCE",
     "PACKED",
     "SPLIT",
+    "WITH_QUEUES",
     "Bench",
     "Case",
     "CaseFailure",
@@ -112,15 +114,22 @@ MODULES: dict[str, Variants] = {
     "config_reads": ONCE,
     "rng": EVERY,
     "blk": EVERY,
+    "net": EVERY,
     "queues": EVERY,
     "vmmci": ONCE,
 }
 
 #: Virtio device ids by their short names.
-TYPES = {"rng": DeviceType.ENTROPY, "blk": DeviceType.BLOCK, "vmmci": DeviceType.VMMCI}
+TYPES = {
+    "rng": DeviceType.ENTROPY,
+    "blk": DeviceType.BLOCK,
+    "net": DeviceType.NET,
+    "vmmci": DeviceType.VMMCI,
+}
 
 #: Values of :attr:`Case.devices` and :attr:`Case.transports`.
 EVERY_DEVICE = tuple(TYPES)
+WITH_QUEUES = ("rng", "blk", "net")
 MODERN, LEGACY = ("modern",), ("legacy",)
 
 
@@ -165,13 +174,13 @@ class Bench:
     host
         The device is below it, enumerated.
     device
-        ``"rng"``, ``"blk"`` or ``"vmmci"``.
+        ``"rng"``, ``"blk"``, ``"net"`` or ``"vmmci"``.
     backend
         Name of the backend, ``"model"``, ``"cocotb"`` or ``"native"``.
     queue_size
         Largest queue size the device offers.
-    disk, entropy
-        What is behind the device; that of the other device type is unused.
+    disk, entropy, network
+        What is behind the device; those of the other device types are unused.
     clock, vmmci
         The time that a vmmci shows, and its host's side; of the other device types there is neither.
     interface
@@ -185,7 +194,7 @@ class Bench:
     read_only
         Whether the block device offers VIRTIO_BLK_F_RO.
     queues
-        How many queues the device has.
+        How many queues the device has; a network device two for each pair, and the control queue.
     variant
         The ring features that the driver negotiates and uses.
     seed
@@ -208,6 +217,7 @@ class Bench:
     queue_size: int
     disk: Disk
     entropy: EntropySource
+    network: Network = field(default_factory=Network)
     clock: Clock = field(default_factory=Clock)
     vmmci: HostSide | None = None
     interface: Interface = Interface.MODERN
@@ -229,6 +239,19 @@ class Bench:
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
+
+    @property
+    def queue(self) -> int:
+        """Number of the queue in which cases for all device types make their requests.
+
+        It is the one whose requests have answers: of a network device the control queue.
+        """
+        return 2 if self.device == "net" else 0
+
+    @property
+    def vector(self) -> int:
+        """The vector of :attr:`queue`."""
+        return self.queue + 1
 
     async def probe(self, *, transport: str | None = None, habit: str | None = None) -> VirtioDevice:
         """The device, found and known, but not yet initialised; its capabilities are read only once.
@@ -273,7 +296,7 @@ class Case:
         Numbers of the known hardware traps that it covers.
     profile
         ``"default"``, ``"read_only"`` for a block device that offers VIRTIO_BLK_F_RO, ``"queues"`` for
-        one with several queues.
+        one with several queues, or a network device with several pairs of them.
     backends
         Where it runs; empty for everywhere.
     needs
@@ -309,7 +332,7 @@ def _all(wanted: Sequence[Variants]) -> Variants:
 
 def case(
     *,
-    devices: Sequence[str] = ("rng", "blk"),
+    devices: Sequence[str] = WITH_QUEUES,
     proves: Sequence[str] = (),
     traps: Sequence[int] = (),
     profile: str = "default",
@@ -387,6 +410,7 @@ async def run_case(entry: Case, bench: Bench) -> None:
     bench.rng = random.Random(f"{bench.seed} {entry.name}")
     bench.disk.heal()
     bench.entropy.heal()
+    bench.network.heal()
     await _quiesce(bench)
     if bench.vmmci is not None:
         bench.vmmci.events.clear()

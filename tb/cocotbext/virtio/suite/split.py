@@ -84,16 +84,18 @@ async def a_queue_that_cannot_be_read_breaks_the_ring(bench: Bench) -> None:
     """The parts of a legacy queue are in one piece, and all of them are nowhere here."""
     device = await prepared(bench)
     await device.set_up_interrupts()
-    size = await device.transport.queue_size(0)
+    size = await device.transport.queue_size(bench.queue)
     place = split.legacy_layout(size)
     bench.host.memory.grant(NO_PAGE, place.total, readable=True)
-    await device.transport.set_up_queue(0, size, NO_PAGE, NO_PAGE + place.avail, NO_PAGE + place.used)
-    await device.transport.enable_queue(0)
+    await device.transport.set_up_queue(
+        bench.queue, size, NO_PAGE, NO_PAGE + place.avail, NO_PAGE + place.used
+    )
+    await device.transport.enable_queue(bench.queue)
     await device.driver_ok()
     before = bench.host.interrupts(0)
-    await device.kick()
+    await device.kick(bench.queue)
     await device.wait_interrupt(0, before)
-    await needs_reset(device, Cause.DMA_ERROR)
+    await needs_reset(device, Cause.DMA_ERROR, bench.queue)
     await device.reset()
     await device.start()
     await exercise(bench, device)
