@@ -1,0 +1,121 @@
+"""What the results of cases say about requirements."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from .catalogue import PERMISSION, catalogue, untestable
+from .conditions import Facts, why_not
+
+__all__ = ["Account", "CaseResult", "Status", "account", "best", "worst"]
+
+
+class Status(StrEnum):
+    """Where a requirement stands; from the one that needs most attention to the one that needs least.
+
+    ``FAILED``: a case that proves it failed. ``MISSING``: it concerns the device, could be shown, and no case
+    has. ``PROVEN``: all cases that prove it passed. ``UNTESTABLE``: nothing outside of the device can show
+    it. ``NOT_APPLICABLE``: it does not concern the device.
+    """
+
+    FAILED = "failed"
+    MISSING = "missing"
+    PROVEN = "proven"
+    UNTESTABLE = "untestable"
+    NOT_APPLICABLE = "not applicable"
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """One case, run once.
+
+    Attributes
+    ----------
+    case
+        Its name.
+    driver
+        The driver's interface and habit, and its variant of rings.
+    proves
+        Requirement ids.
+    message
+        Why it failed; empty if it passed.
+    wall_s
+        How long it took.
+    detail
+        What was on the link, of one that failed.
+    """
+
+    case: str
+    driver: str
+    proves: tuple[str, ...]
+    message: str = ""
+    wall_s: float = 0.0
+    detail: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether it did."""
+        return not self.message
+
+
+@dataclass(frozen=True)
+class Account:
+    """Where one requirement stands on one device.
+
+    Attributes
+    ----------
+    status
+        The result.
+    reason
+        Of one that is not applicable or untestable.
+    cases
+        Names of the cases that prove it, of one that failed only those that did.
+    """
+
+    status: Status
+    reason: str = ""
+    cases: tuple[str, ...] = ()
+
+
+def account(facts: Facts, results: Iterable[CaseResult]) -> dict[str, Account]:
+    """Where each requirement for devices stands, by its id."""
+    proving: dict[str, list[CaseResult]] = {}
+    for result in results:
+        for identity in result.proves:
+            proving.setdefault(identity, []).append(result)
+    if unknown := proving.keys() - catalogue().keys():
+        raise ValueError(f"there are no requirements {', '.join(sorted(unknown))}")
+    return {
+        identity: _one(identity, facts, proving.get(identity, []))
+        for identity, requirement in catalogue().items()
+        if requirement.actor == "device"
+    }
+
+
+def _one(identity: str, facts: Facts, results: Sequence[CaseResult]) -> Account:
+    """A case may prove more than concerns this device; its failure counts all the same."""
+    requirement = catalogue()[identity]
+    if failed := [result for result in results if not result.passed]:
+        return Account(Status.FAILED, "", _names(failed))
+    if reason := why_not(requirement, facts):
+        return Account(Status.NOT_APPLICABLE, reason)
+    if results:
+        return Account(Status.PROVEN, "", _names(results))
+    if reason := untestable().get(identity, PERMISSION if requirement.level == "MAY" else ""):
+        return Account(Status.UNTESTABLE, reason)
+    return Account(Status.MISSING)
+
+
+def _names(results: Sequence[CaseResult]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(result.case for result in results))
+
+
+def worst(statuses: Iterable[Status]) -> Status:
+    """Of one requirement on several kinds of devices; not applicable if there are none."""
+    return min(statuses, key=list(Status).index, default=Status.NOT_APPLICABLE)
+
+
+def best(statuses: Iterable[Status]) -> Status:
+    """Of one requirement in several runs of one kind of device: shown in one is enough, unless it failed."""
+    order = [Status.FAILED, Status.PROVEN, *list(Status)[1:]]
+    return min(statuses, key=order.index, default=Status.NOT_APPLICABLE)

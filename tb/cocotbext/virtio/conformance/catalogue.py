@@ -1,0 +1,79 @@
+"""The requirements of virtio 1.4, in the project's own words, and those that no test can show.
+
+Ids are the project's. ``P`` in front of the number marks a requirement that the standard states in prose,
+outside of its conformance clauses.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cache
+from importlib.resources import files
+from types import MappingProxyType
+
+__all__ = ["LEVELS", "Requirement", "catalogue", "untestable"]
+
+LEVELS = ("MUST", "MUST NOT", "SHOULD", "SHOULD NOT", "MAY")
+PERMISSION = "it is a permission: a device complies whether it makes use of it or not"
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """One thing that the standard asks for.
+
+    Attributes
+    ----------
+    id
+        Unique and never reused.
+    actor
+        Who has to comply, ``"device"`` or ``"driver"``.
+    level
+        One of :data:`LEVELS`.
+    area
+        What it is about, in one word; areas of one device type have its name.
+    section
+        Headings of the standard, from the chapter on.
+    applies_if
+        Condition, in the language of :mod:`.conditions`.
+    summary
+        One sentence.
+    """
+
+    id: str
+    actor: str
+    level: str
+    area: str
+    section: str
+    applies_if: str
+    summary: str
+
+
+@cache
+def catalogue() -> Mapping[str, Requirement]:
+    """All requirements by their id, in the order of the standard."""
+    header, *rows = _table("requirements.tsv")
+    names = [field.name for field in fields(Requirement)]
+    if header != names:
+        raise ValueError(f"the columns of the catalogue are {header}, not {names}")
+    return _unique([Requirement(*row) for row in rows])
+
+
+@cache
+def untestable() -> Mapping[str, str]:
+    """Why nothing outside of a device can show whether it complies, by the requirement's id."""
+    _, *rows = _table("untestable.tsv")
+    found = {identity: reason for identity, reason in rows}
+    if unknown := found.keys() - catalogue().keys():
+        raise ValueError(f"there are no requirements {', '.join(sorted(unknown))}")
+    return MappingProxyType(found)
+
+
+def _table(name: str) -> list[list[str]]:
+    text = files("cocotbext.virtio.conformance").joinpath(name).read_text("utf-8")
+    return [line.split("\t") for line in text.splitlines()]
+
+
+def _unique(requirements: list[Requirement]) -> Mapping[str, Requirement]:
+    found = {requirement.id: requirement for requirement in requirements}
+    if len(found) != len(requirements):
+        raise ValueError("ids of requirements are not unique")
+    return MappingProxyType(found)

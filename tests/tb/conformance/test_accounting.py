@@ -1,0 +1,126 @@
+"""What results say about requirements, and what is not accounted for yet."""
+
+from functools import cache
+
+import pytest
+from cocotbext.virtio.backends.model import run
+from cocotbext.virtio.conformance import CaseResult, Status, account, catalogue, look, untestable, worst
+from cocotbext.virtio.conformance.accounting import best
+from cocotbext.virtio.suite import cases
+from helpers.bench import model_bench
+from virtio_models.options import RingOptions
+from virtio_spec.virtio_pci import Interface
+
+#: What a device type can be: its interface, and the options of its bench.
+MADE = {
+    "rng": [(interface, {}) for interface in Interface],
+    "blk": [
+        *((interface, {}) for interface in Interface),
+        (Interface.MODERN, {"read_only": True}),
+        (Interface.MODERN, {"queues": 2}),
+    ],
+    "vmmci": [(Interface.LEGACY, {})],
+}
+#: Rows without a case, which the endpoint would not pass: an operating system that translates DMA has no way to
+#: have its driver do so.
+NOT_OFFERED = "the endpoint offers neither ACCESS_PLATFORM nor ORDER_PLATFORM"
+GAPS = {
+    "rng": {"RFB-DEV-03": NOT_OFFERED, "RFB-DEV-08": NOT_OFFERED},
+    "blk": {"RFB-DEV-03": NOT_OFFERED, "RFB-DEV-08": NOT_OFFERED},
+    "vmmci": {},
+}
+#: As the gateware is, and as the reference model is.
+OFFERS = {"native": RingOptions(ring_reset=False), "model": RingOptions()}
+
+
+@cache
+def facts_of(device, interface, rings, **options):
+    return run(look(model_bench(device, seed=1, interface=interface, rings=rings, **options)))
+
+
+def on_paper(device, backend):
+    """Accounts of all designs, if every case that would run passed."""
+    for interface, options in MADE[device]:
+        profile = next((name for name in ("read_only", "queues") if name in options), "default")
+        listed = cases(device, profile=profile, backend=backend, interface=interface, variant=None)
+        ways = [
+            way
+            for way, there in (("modern", interface.has_modern), ("legacy", interface.has_legacy))
+            if there
+        ]
+        results = [
+            CaseResult(case.name, "", case.proves)
+            for case in listed
+            if any(way in case.transports for way in ways)
+        ]
+        yield account(facts_of(device, interface, OFFERS[backend], **options), results)
+
+
+@pytest.mark.parametrize("device", MADE)
+def test_every_requirement_is_accounted_for_on_the_gateware(device):
+    accounts = list(on_paper(device, "native"))
+    standing = {identity: best(found[identity].status for found in accounts) for identity in accounts[0]}
+    missing = {identity for identity, status in standing.items() if status == Status.MISSING}
+    assert missing == GAPS[device].keys()
+    assert Status.FAILED not in standing.values()
+
+
+@pytest.mark.parametrize("device", ["rng", "blk"])
+def test_resets_of_single_queues_are_accounted_for_on_the_reference_model(device):
+    about = [identity for identity in catalogue() if "RING_RESET=1" in catalogue()[identity].applies_if]
+    about = [
+        identity for identity in about if catalogue()[identity].area in ("queue-reset", "pci-common-cfg")
+    ]
+    about = [identity for identity in about if catalogue()[identity].actor == "device"]
+    assert len(about) == 8
+    accounts = list(on_paper(device, "model"))
+    for identity in about:
+        assert best(found[identity].status for found in accounts) == Status.PROVEN, identity
+    for identity in about:
+        for found in on_paper(device, "native"):
+            assert found[identity].status == Status.NOT_APPLICABLE
+
+
+def test_a_failing_case_turns_its_requirements_to_failed():
+    facts = facts_of("rng", Interface.MODERN, OFFERS["native"])
+    good = CaseResult("rng.fine", "modern split", ("ENT-DEV-01", "RESET-DEV-01"))
+    bad = CaseResult("rng.made_up", "modern packed", ("ENT-DEV-01", "SPLIT-DEV-03"), "the length is 0, not 1")
+    found = account(facts, [good, bad])
+    assert (found["ENT-DEV-01"].status, found["ENT-DEV-01"].cases) == (Status.FAILED, ("rng.made_up",))
+    assert found["SPLIT-DEV-03"].status == Status.FAILED
+    assert (found["RESET-DEV-01"].status, found["RESET-DEV-01"].cases) == (Status.PROVEN, ("rng.fine",))
+    assert found["RESET-DEV-02"].status == Status.MISSING
+
+
+def test_a_failure_counts_although_the_requirement_concerns_other_devices():
+    facts = facts_of("rng", Interface.MODERN, OFFERS["native"])
+    passed, failed = (CaseResult("chains.made_up", "", ("BLK-DEV-21",), message) for message in ("", "no"))
+    assert account(facts, [passed])["BLK-DEV-21"].status == Status.NOT_APPLICABLE
+    assert account(facts, [failed])["BLK-DEV-21"].status == Status.FAILED
+
+
+def test_a_case_for_a_requirement_that_does_not_exist_is_an_error():
+    facts = facts_of("rng", Interface.MODERN, OFFERS["native"])
+    with pytest.raises(ValueError, match="^there are no requirements RESET-DEV-99$"):
+        account(facts, [CaseResult("rng.fine", "", ("RESET-DEV-99",))])
+
+
+def test_what_nothing_shows_has_a_reason():
+    found = account(facts_of("blk", Interface.LEGACY, OFFERS["native"]), [])
+    assert found["BLK-LEG-DEV-05"].status == Status.UNTESTABLE
+    assert found["BLK-LEG-DEV-05"].reason == untestable()["BLK-LEG-DEV-05"]
+    assert found["BLK-DEV-19"].status == Status.UNTESTABLE and "permission" in found["BLK-DEV-19"].reason
+    assert found["BLK-DEV-P02"].status == Status.MISSING
+    for each in found.values():
+        told = each.status in (Status.UNTESTABLE, Status.NOT_APPLICABLE)
+        assert bool(each.reason) == told
+
+
+def test_of_several_devices_the_worst_counts_and_of_several_runs_the_best_unless_one_failed():
+    assert worst([Status.PROVEN, Status.MISSING, Status.NOT_APPLICABLE]) == Status.MISSING
+    assert worst([Status.MISSING, Status.FAILED]) == Status.FAILED
+    assert worst([Status.NOT_APPLICABLE, Status.PROVEN]) == Status.PROVEN
+    assert worst([]) == Status.NOT_APPLICABLE
+    assert best([Status.MISSING, Status.PROVEN, Status.NOT_APPLICABLE]) == Status.PROVEN
+    assert best([Status.FAILED, Status.PROVEN]) == Status.FAILED
+    assert best([Status.NOT_APPLICABLE, Status.MISSING]) == Status.MISSING
