@@ -176,10 +176,24 @@ class PollBench:
         self.in_flight[token // self.dut.quota] -= 1
         self.releases.append(token)
 
-    def forget(self, queue: int) -> None:
-        """The queue was reset: its tokens start again."""
-        self._expected[queue] = 0
-        self.in_flight[queue] = 0
+    def release_next(self, queue: int) -> None:
+        """The device is done with the oldest chain of a queue that it keeps."""
+        self.release(self.token(queue, self._expected[queue] - self.in_flight[queue]))
+
+    async def retire(self, ctx: Any, queue: int) -> None:
+        """Retire a queue, and give back its chains until it is forgotten; its driver kicks meanwhile."""
+        dut, items = self.dut, self.items[queue]
+        ctx.set(dut.retire_queue, queue)
+        ctx.set(dut.retire, 1)
+        self.kicks.append(queue)
+        while not ctx.get(dut.forgotten):
+            half = bool(items and items[-1]["next"])
+            if self.in_flight[queue] > half:
+                self.kicks.append(queue)
+                self.release_next(queue)
+            assert self.cycle < 10_000, "it is not forgotten"
+            await ctx.tick().repeat(self.rng.choice((1, 2, 7)))
+        assert not self.in_flight[queue] and not self.releases
 
     def _cut(self, address: int, length: int, context: Any, due: int) -> None:
         def sample() -> None:

@@ -34,6 +34,10 @@ class HostMemory:
         """Give up all allocations; the next ones lie elsewhere."""
         self._blocks.clear()
 
+    def take_back(self, *addresses: int) -> None:
+        """Give up the allocations at these addresses."""
+        self._blocks = [block for block in self._blocks if block[0] not in addresses]
+
     def _find(self, address: int, length: int) -> tuple[bytearray, int]:
         for base, block in reversed(self._blocks):
             if base <= address and address + length <= base + len(block):

@@ -23,8 +23,8 @@ class DescriptorReader(wiring.Component):
     """Go through blocks of a descriptor ring, as far as they are available.  [virtio 1.4 §2.8.1, §2.8.13]
 
     Only what was made available is looked at, in ring order, and from where the block before ended. A block
-    ends early at a descriptor that is not available, and at the head of a chain for which there is no token:
-    what was read ahead of that is dropped when it comes.
+    ends early at a descriptor that is not available, and at the head of a chain for which there is no token,
+    or whose queue is to be retired: what was read ahead of that is dropped when it comes.
 
     One item per cycle within a block, or what ``data`` brings. An item is on offer in the cycle after its
     last beat, or in the third one if the block starts with that. There are 3 cycles between blocks.
@@ -46,12 +46,12 @@ class DescriptorReader(wiring.Component):
         Where a queue is; one cycle later.
     ended : :py:`Out(stream.Signature(queue))`
         A block ended, and ``place`` of its queue says so from the next cycle on.
-    drop : :py:`In(1)`, drop_queue : :py:`In(queue)`
-        Blocks of this queue are dropped from here on; its errors too.
-    holding : :py:`Out(1)`
-        An item of that queue is on offer.
+    retire : :py:`In(1)`, retire_queue : :py:`In(queue)`
+        No chain of this queue begins in the blocks that come from here on.
     clear : :py:`In(1)`, clear_queue : :py:`In(queue)`
         Start this queue's ring from the beginning; not while a block of any queue ends.
+    keep : :py:`In(1)`
+        With ``clear``, of the queue of the cycle's ``place``: its tokens go on.
     error : :py:`Out(stream.Signature(ErrorReport, always_ready=True))`
         CHAIN_LOOP, with ``descriptor``, or DMA_ERROR.
     """
@@ -70,11 +70,11 @@ class DescriptorReader(wiring.Component):
                 "select": In(shape),
                 "place": Out(place_layout(quota)),
                 "ended": Out(stream.Signature(shape)),
-                "drop": In(1),
-                "drop_queue": In(shape),
-                "holding": Out(1),
+                "retire": In(1),
+                "retire_queue": In(shape),
                 "clear": In(1),
                 "clear_queue": In(shape),
+                "keep": In(1),
                 "error": Out(stream.Signature(ErrorReport, always_ready=True)),
             }
         )
@@ -127,7 +127,6 @@ class DescriptorReader(wiring.Component):
             store.addr.eq(queue),
             store.data.eq(now),
             self.ended.payload.eq(queue),
-            self.holding.eq(self.item.valid & (item.token[bits:] == self.drop_queue)),
         ]
         m.d.sync += self.error.valid.eq(0)
         with m.If(self.item.ready):
@@ -155,8 +154,10 @@ class DescriptorReader(wiring.Component):
                     now.eq(load.data),
                     now.answered.eq(load.data.answered + 1),
                     room.eq(self.count - load.data.count + self.quota),
-                    skip.eq((context.asked != load.data.epoch) | (self.drop & (queue == self.drop_queue))),
+                    skip.eq(context.asked != load.data.epoch),
                 ]
+                with m.If(self.retire & (queue == self.retire_queue)):
+                    m.d.sync += room.eq(0)
                 with m.If(context.asked == load.data.epoch):
                     m.d.sync += [
                         now.moved.eq(0),
@@ -223,4 +224,6 @@ class DescriptorReader(wiring.Component):
                 pass
         with m.If(self.clear):
             m.d.comb += [store.addr.eq(self.clear_queue), store.data.eq(0), store.en.eq(1)]
+            with m.If(self.keep):
+                m.d.comb += store.data.count.eq(show.data.count)
         return m

@@ -47,10 +47,6 @@ class EntryReader(wiring.Component):
     answer : :py:`Out(stream.Signature(answer_layout(queues)))`
     coming : :py:`Out(queue)`
         Queue of the answer that is on offer in the next cycle, if one is.
-    drop : :py:`In(1)`, drop_queue : :py:`In(queue)`
-        Heads of this queue are dropped from here on; its errors too.
-    holding : :py:`Out(1)`
-        A head of that queue is on offer.
     error : :py:`Out(stream.Signature(ErrorReport, always_ready=True))`
         HEAD_INDEX, with the entry as ``head``, or DMA_ERROR.
     """
@@ -65,9 +61,6 @@ class EntryReader(wiring.Component):
                 "head": Out(stream.Signature(Head)),
                 "answer": Out(stream.Signature(answer_layout(queues))),
                 "coming": Out(queue_shape(queues)),
-                "drop": In(1),
-                "drop_queue": In(queue_shape(queues)),
-                "holding": Out(1),
                 "error": Out(stream.Signature(ErrorReport, always_ready=True)),
             }
         )
@@ -96,16 +89,14 @@ class EntryReader(wiring.Component):
             self.answer.payload.queue.eq(queue),
             self.answer.payload.index.eq(index),
             self.answer.payload.asked.eq(asked),
-            self.holding.eq(full & entry & (queue == self.drop_queue)),
         ]
 
-        free, final, dropped = Signal(), Signal(), Signal()
+        free, final = Signal(), Signal()
         word_taken = Signal()
         leaves = (self.head.valid & self.head.ready) | (self.answer.valid & self.answer.ready)
         m.d.comb += [
             free.eq(~full | leaves),
             final.eq((position + 1 == beat.count[1:]) | beat.error),
-            dropped.eq(self.drop & (context.token[bits:] == self.drop_queue)),
             word_taken.eq(self.data.valid & free & ~failed),
             self.data.ready.eq(free & final & ~failed),
             self.coming.eq(Mux(free, context.token[bits:], queue)),
@@ -113,7 +104,7 @@ class EntryReader(wiring.Component):
         m.d.sync += self.error.valid.eq(0)
         with m.If(free):
             m.d.sync += [
-                full.eq(word_taken & ~(dropped & context.entries) & ~(beat.error & ~dropped)),
+                full.eq(word_taken & ~beat.error),
                 entry.eq(context.entries),
                 index.eq(beat.data.word_select((beat.start[1:] + position)[:lanes], 16)),
                 mask.eq(context.last),
@@ -126,7 +117,7 @@ class EntryReader(wiring.Component):
                 m.d.sync += position.eq(0)
             with m.If(final & beat.last):
                 m.d.sync += done.eq(0)
-            with m.If(beat.error & ~dropped):
+            with m.If(beat.error):
                 m.d.sync += [self.error.valid.eq(1), self.error.payload.cause.eq(Cause.DMA_ERROR)]
                 m.d.sync += [self.error.payload.queue.eq(context.token[bits:]), failed.eq(1)]
         with m.If(full & bad & ~failed):

@@ -56,7 +56,8 @@ class PackedPoller(wiring.Component):
     A read is on offer in the second cycle after the queue was taken, one ahead in the third; a visit takes 3
     or 4 cycles, and a write of the event suppression structure as long as it waits.
 
-    A queue that is not enabled, or that is to be retired, is laid to sleep. After an error no visit starts
+    A queue that is not enabled is laid to sleep; so is one that is to be retired, when what was read came and
+    no chain is left half. After an error no visit starts
     until reset, which is that of the clock domain.
 
     Parameters
@@ -139,6 +140,9 @@ class PackedPoller(wiring.Component):
             under_way.eq(ahead.data.asked - place.answered),
             window.eq(Mux(place.streak == 3, UNDER_WAY, 1 << place.streak)),
         ]
+        # A queue that is to be retired is read to the end of the chain that was begun.
+        leaves = Signal()
+        m.d.comb += leaves.eq(retire.active & (retire.queue == queue) & ~place.open)
         tokens = Signal(bits + 1)
         m.d.comb += tokens.eq(visit.count - place.count + self.quota)
         free = Signal(bits + 1)
@@ -215,9 +219,9 @@ class PackedPoller(wiring.Component):
                 # What is looked up must not wait for whether it is worth it.
                 checks = retire.check & turn
                 m.d.comb += visit.select.eq(Mux(checks, retire.queue, visit.queue))
-                with m.If(self.running & (~request.valid | request.ready)):
+                with m.If(~request.valid | request.ready):
                     m.d.sync += [turn.eq(~checks), forced.eq(checks)]
-                    with m.If(checks | visit.offered):
+                    with m.If(checks | (visit.offered & self.running)):
                         m.d.comb += visit.take.eq(~checks)
                         m.d.sync += queue.eq(visit.select)
                         m.next = "DECIDE"
@@ -235,10 +239,11 @@ class PackedPoller(wiring.Component):
                 ]
                 m.next = "IDLE"
                 with m.If(forced):
-                    m.d.comb += retire.rests.eq(visit.asleep | (visit.parked & ~visit.changing))
-                with m.Elif(~context.enable | (retire.active & (retire.queue == queue))):
+                    # All its chains left. One that sleeps waits for no block.
+                    m.d.comb += retire.rests.eq(visit.asleep & (place.count == visit.count))
+                with m.Elif(~context.enable | (leaves & (under_way == 0))):
                     m.d.comb += [visit.sleep.eq(1), visit.serve.eq(1)]
-                with m.Elif(place.going | place.held):
+                with m.Elif((place.going | place.held) & ~leaves):
                     m.next = "AHEAD"
                 with m.Elif(under_way != 0):
                     wait()

@@ -108,14 +108,14 @@ class VisitSignature(wiring.Signature):
 
 
 class RetireSignature(wiring.Signature):
-    """The poller's side of :class:`Retirement`.
+    """How a poller forgets one queue while the others go on.
 
     ``queue``, ``active``
         A queue whose reset the driver waits for.
     ``check``
         It is to be looked at whether it stands in line or not.
     ``rests``
-        It was looked at in the cycle before, and is asleep or parked in this one.
+        It was looked at in the cycle before. In this one, it is asleep, and nothing of it is under way.
     """
 
     def __init__(self, *, queues: int):

@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
-from amaranth.utils import exact_log2
 
 from ..chain import QUEUE, TOKEN
 from ..dma.layout import read_data_layout, read_request_layout
@@ -17,7 +16,6 @@ from .options import RingFeatures, RingOptions
 from .packed_poller import PackedPoller
 from .parameters import check_queue_size, check_queues, check_quota
 from .poll_layout import PollContext, queue_shape
-from .retirement import Retirement
 from .room import Room
 from .scheduler import Scheduler
 from .split_poller import SplitPoller
@@ -71,9 +69,13 @@ class Poller(wiring.Component):
     arm : :py:`Out(stream.Signature(ring_write_layout))`
         Only with ``options.event_idx``: tell the driver that we wait for more.
     released : :py:`In(stream.Signature(TOKEN, always_ready=True))`
-        Tokens in per-queue order, free again. Those of a queue that is being retired do not count.
-    retire : :py:`In(1)`, retire_queue : :py:`In(QUEUE)`, forgotten : :py:`Out(1)`
-        See :class:`Retirement`.
+        Tokens in per-queue order, free again.
+    retire : :py:`In(1)`, retire_queue : :py:`In(QUEUE)`
+        No chain of this queue is looked for any more. Those whose entries were asked for, or of which an item
+        was given, are given in full.
+    forgotten : :py:`Out(1)`
+        All tokens of ``retire_queue`` were released, no read of its ring is under way, and its ring starts
+        from its beginning; its tokens go on. Stays high with ``retire``.
     error : :py:`Out(stream.Signature(ErrorReport, always_ready=True))`
         AVAIL_INDEX, HEAD_INDEX, CHAIN_LOOP, CHAIN_INCOMPLETE or DMA_ERROR; ``head`` is the ring entry in
         HEAD_INDEX, ``descriptor`` the place in a packed ring, else they are 0.
@@ -112,7 +114,6 @@ class Poller(wiring.Component):
         m = Module()
         m.submodules.scheduler = scheduler = Scheduler(queues=self.queues)
         m.submodules.room = room = Room(queues=self.queues, quota=self.quota)
-        m.submodules.retirement = retirement = Retirement(queues=self.queues)
         m.submodules.split = split = self.split
         m.submodules.entries = entries = EntryReader(width=self.width, queues=self.queues, quota=self.quota)
         m.d.comb += split.coming.eq(entries.coming)
@@ -132,6 +133,9 @@ class Poller(wiring.Component):
                 descriptors.count.eq(room.block_count),
                 descriptors.select.eq(packed.select),
                 packed.place.eq(descriptors.place),
+                descriptors.retire.eq(self.retire),
+                descriptors.retire_queue.eq(self.retire_queue),
+                descriptors.keep.eq(packed.retire.rests),
             ]
             connect(m, descriptors.item, flipped(self.item))
             connect(m, descriptors.ended, packed.ended)
@@ -149,13 +153,7 @@ class Poller(wiring.Component):
             ("park", room.park),
         ):
             m.d.comb += target.eq(Cat(getattr(poller.visit, strobe) for poller in pollers).any())
-        m.d.comb += [
-            room.released.payload.eq(self.released.payload),
-            room.released.valid.eq(
-                self.released.valid
-                & ~(self.retire & (self.released.payload[exact_log2(self.quota) :] == self.retire_queue))
-            ),
-        ]
+        connect(m, flipped(self.released), room.released)
         for number, poller in enumerate(pollers):
             visit = poller.visit
             m.d.comb += [
@@ -199,8 +197,6 @@ class Poller(wiring.Component):
             m.d.comb += [
                 reader.data.payload.eq(self.data.payload),
                 reader.data.valid.eq(self.data.valid & in_use),
-                reader.drop.eq(self.retire),
-                reader.drop_queue.eq(self.retire_queue),
             ]
             with m.If(in_use):
                 m.d.comb += self.data.ready.eq(reader.data.ready)
@@ -211,28 +207,27 @@ class Poller(wiring.Component):
             m.d.sync += swept.eq(swept + 1)
             with m.If(swept == self.queues - 1):
                 m.d.sync += sweep.eq(0)
+        renew = Signal()
         m.d.comb += [
-            retirement.retire.eq(self.retire),
-            retirement.retire_queue.eq(self.retire_queue),
-            self.forgotten.eq(retirement.forgotten),
-            retirement.started.eq(self.request.valid & self.request.ready),
-            retirement.ended.eq(self.data.valid & self.data.ready & self.data.payload.last),
-            retirement.busy.eq(
-                Cat(scheduler.busy, room.busy, changing, *(reader.holding for reader in readers)).any()
-            ),
-            retirement.poller.rests.eq(Cat(poller.retire.rests for poller in pollers).any()),
+            renew.eq(Cat(poller.retire.rests for poller in pollers).any() & ~changing),
             scheduler.sweep.eq(sweep),
         ]
-        for poller in pollers:
+        m.d.sync += self.forgotten.eq(self.retire & (self.forgotten | renew))
+        for number, poller in enumerate(pollers):
             m.d.comb += [
-                poller.retire.queue.eq(retirement.poller.queue),
-                poller.retire.active.eq(retirement.poller.active),
-                poller.retire.check.eq(retirement.poller.check),
+                poller.retire.queue.eq(self.retire_queue),
+                poller.retire.active.eq(self.retire),
+                poller.retire.check.eq(
+                    self.retire & ~self.forgotten & ~sweep & (self.features.packed == number)
+                ),
             ]
-        for part in (scheduler, room, *pollers, *readers[1:]):
-            m.d.comb += [part.clear.eq(sweep | retirement.clear), part.clear_queue.eq(swept)]
-            with m.If(~sweep):
-                m.d.comb += part.clear_queue.eq(self.retire_queue)
+        for part in (scheduler, room):
+            m.d.comb += [part.clear.eq(sweep), part.clear_queue.eq(swept)]
+        for part in (*pollers, *readers[1:]):
+            m.d.comb += [
+                part.clear.eq(sweep | renew),
+                part.clear_queue.eq(Mux(sweep, swept, self.retire_queue)),
+            ]
 
         # Errors
         halted = Signal()

@@ -21,11 +21,13 @@ __all__ = ["SplitPoller"]
 BLOCK_BITS = 6  # entries of 128 bytes
 
 
-class Progress(data.Struct):
+def progress_layout(quota: int) -> data.StructLayout:
     """How far a queue is.
 
     ``next``
         First entry that was not read.
+    ``taken``
+        Number of tokens that were given out, modulo ``2 * quota``.
     ``polled``
         The index was read since entries were.
     ``armed``
@@ -33,11 +35,9 @@ class Progress(data.Struct):
     ``asked``
         Changes with each read of the index that is started.
     """
-
-    next: 16
-    polled: 1
-    armed: 1
-    asked: 1
+    return data.StructLayout(
+        {"next": 16, "taken": exact_log2(quota) + 1, "polled": 1, "armed": 1, "asked": 1}
+    )
 
 
 class Known(data.Struct):
@@ -87,7 +87,7 @@ class SplitPoller(wiring.Component):
         See :class:`EntryReader`.
     arm : :py:`Out(stream.Signature(ring_write_layout))`
     clear : :py:`In(1)`, clear_queue : :py:`In(queue)`
-        Start this queue's ring from 0.
+        Start this queue's ring from 0; its tokens too, unless it is the one that ``rests``.
     error : :py:`Out(stream.Signature(ErrorReport, always_ready=True))`
         AVAIL_INDEX.
     """
@@ -98,7 +98,7 @@ class SplitPoller(wiring.Component):
         self.quota = check_quota(quota, queues)
         self.has_arm = event_idx
         # Within reach of simulations, which would else need 65536 chains to see them wrap.
-        self.progress = Memory(shape=Progress, depth=queues, init=[])
+        self.progress = Memory(shape=progress_layout(quota), depth=queues, init=[])
         self.known = Memory(shape=Known, depth=queues, init=[])
         self._ports = [(memory.read_port(), memory.write_port()) for memory in (self.progress, self.known)]
         shape = queue_shape(queues)
@@ -148,8 +148,8 @@ class SplitPoller(wiring.Component):
         m.d.comb += here.eq(stored.data.next & index_mask(context.size, self.queue_size))
         room = Signal(max(1, bits))  # tokens, less one; a full queue has 0 as well
         if bits:
-            m.d.comb += room.eq(visit.count - stored.data.next - 1)
-        full = stored.data.next[: bits + 1] == visit.count ^ (1 << bits)
+            m.d.comb += room.eq(visit.count - stored.data.taken - 1)
+        full = stored.data.taken == visit.count ^ (1 << bits)
 
         # The one adder: areas have even addresses [§2.7], whatever the driver wrote.
         arming = Signal()
@@ -165,7 +165,7 @@ class SplitPoller(wiring.Component):
             known.addr.eq(visit.select),
             store.addr.eq(queue),
             store.data.eq(stored.data),
-            visit.at.eq(stored.data.next + wake_batch(self.quota) - 1),
+            visit.at.eq(stored.data.taken + wake_batch(self.quota) - 1),
             request.payload.address.eq(address),
             request.payload.length.eq(Cat(Const(0, 1), more + 1)),
             request.payload.context.token.eq(Cat(sequence, queue)),
@@ -215,16 +215,16 @@ class SplitPoller(wiring.Component):
                 # What is looked up must not wait for whether it is worth it.
                 checks = retire.check & turn
                 m.d.comb += visit.select.eq(Mux(checks, retire.queue, visit.queue))
-                with m.If(self.running & (~request.valid | request.ready)):
+                with m.If(~request.valid | request.ready):
                     m.d.sync += [turn.eq(~checks), forced.eq(checks)]
-                    with m.If(checks | visit.offered):
+                    with m.If(checks | (visit.offered & self.running)):
                         m.d.comb += visit.take.eq(~checks)
                         m.d.sync += queue.eq(visit.select)
                         m.next = "DECIDE"
             with m.State("DECIDE"):
                 m.d.comb += adding.eq(1)
                 m.d.sync += [
-                    sequence.eq(stored.data.next),
+                    sequence.eq(stored.data.taken),
                     mask.eq(index_mask(context.size, self.queue_size)),
                     offset.eq(here + 2),
                     ahead.eq(known.data.index + ~stored.data.next),
@@ -236,7 +236,8 @@ class SplitPoller(wiring.Component):
                 ]
                 m.next = "IDLE"
                 with m.If(forced):
-                    m.d.comb += retire.rests.eq(visit.asleep | (visit.parked & ~visit.changing))
+                    # All its chains left, and no answer is to come.
+                    m.d.comb += retire.rests.eq(visit.asleep & ~reading & (stored.data.taken == visit.count))
                 with m.Elif(~context.enable | (retire.active & (retire.queue == queue))):
                     m.d.comb += [visit.sleep.eq(1), visit.serve.eq(1)]
                 with m.Elif(known.data.index == stored.data.next):
@@ -292,6 +293,7 @@ class SplitPoller(wiring.Component):
             with m.State("ADVANCE"):
                 m.d.comb += [
                     store.data.next.eq(stored.data.next + more + 1),
+                    store.data.taken.eq(stored.data.taken + more + 1),
                     store.data.polled.eq(0),
                     store.data.armed.eq(0),
                     store.en.eq(1),
@@ -325,4 +327,6 @@ class SplitPoller(wiring.Component):
         with m.If(self.clear):
             for port in (store, put_known, put_waits):
                 m.d.comb += [port.addr.eq(self.clear_queue), port.data.eq(0), port.en.eq(1)]
+            with m.If(retire.rests):
+                m.d.comb += store.data.taken.eq(stored.data.taken)
         return m

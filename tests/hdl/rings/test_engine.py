@@ -266,6 +266,25 @@ class Bench:
         assert (self.activity, self.interrupts, self.errors, self.device.announced) == (0, [], [], [])
         ctx.set(self.dut.running, 1)
 
+    async def reset_queue(self, ctx, queue):
+        """Trap 27: when it is retired, neither ring nor device has anything of it; then it is made anew."""
+        ctx.set(self.dut.retire_queue, queue)
+        ctx.set(self.dut.retire, 1)
+        await ctx.tick().repeat(2)
+        await self.until(ctx, lambda: ctx.get(self.dut.retired))
+        assert not any(chain["queue"] == queue for chain in self.device.reading + self.device.ready)
+        await ctx.tick()  # the benches behind this one have stored what was accepted before
+        ring = self.rings[queue]
+        self.memory.take_back(ring.desc, ring.driver, ring.device)
+        self.outstanding[queue] = {}
+        self.device.completed.pop(queue, None)
+        self.rings[queue] = SplitRing(self.memory, self.sizes[queue], seed=self.rng.getrandbits(16))
+        self.contexts[queue] = {}
+        await ctx.tick().repeat(self.rng.randint(2, 40))
+        self.contexts[queue] = self.rings[queue].context
+        ctx.set(self.dut.retire, 0)
+        await ctx.tick()
+
     def run(self, test, *, deadline=20_000):
         async def bench(ctx):
             ctx.set(self.dut.settings, SETTINGS)
@@ -311,6 +330,31 @@ def test_after_a_reset_in_any_phase_nothing_of_before_happens_and_all_starts_ane
                 await bench.kick(ctx, queue)
             await ctx.tick().repeat(bench.rng.randint(1, 150 if stall < 0.9 else 500))
             await bench.reset(ctx)
+        await bench.work(ctx, 6)
+
+    bench.run(test)
+    assert bench.errors == []
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.5])
+def test_a_queue_is_reset_again_and_again_while_another_works(stall):
+    """Trap 27: QRST-DEV-02."""
+    bench = Bench(sizes=[8, 8], width=64, stall=stall, seed=3)
+
+    def offer(queue):
+        while bench.rings[queue].free > 4:
+            bench.offer(queue, bench.segments(2))
+
+    async def test(ctx):
+        for _ in range(10):
+            for queue in range(2):
+                offer(queue)
+                await bench.kick(ctx, queue)
+            await ctx.tick().repeat(bench.rng.randint(1, 150))
+            before = sum(queue == 1 for queue, _ in bench.used)
+            await bench.reset_queue(ctx, 0)
+        assert before >= 10
+        await bench.until(ctx, lambda: not bench.outstanding[1])
         await bench.work(ctx, 6)
 
     bench.run(test)
