@@ -19,7 +19,7 @@ class RngDevice(Device):
 
     Readable bytes, which a driver must not queue, are read and forgotten. Chains are served one
     after another, at width/8 bytes in width/8 + 1 cycles if the source is as fast. A reset ends the
-    chain at once.
+    chain at once, that of the queue with what was gathered.
 
     Parameters
     ----------
@@ -97,6 +97,8 @@ class RngDevice(Device):
                             gathered.eq(gathered + 1),
                             left.eq(left - 1),
                         ]
+                with m.If(self.chains.retire):  # of the only queue
+                    m.d.sync += left.eq(0)
                 with m.If(reset):
                     m.next = "IDLE"
             with m.State("SEND"):

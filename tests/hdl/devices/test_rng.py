@@ -124,6 +124,26 @@ def test_a_reset_ends_a_chain_that_waits_for_entropy(after):
     simulate(device, bench, background=[*host.benches, source(device, NOISE)])
 
 
+@pytest.mark.parametrize("after", [0, 3, 20])
+def test_a_queue_that_is_retired_gets_its_chains_back_though_the_source_is_silent(after):
+    """QRST-DEV-01."""
+    device: Any = RngDevice(width=64)
+    host = ChainHost(device)
+
+    async def bench(ctx):
+        jobs = [host.put(Job(bytes(readable), 1000)) for readable in (0, 20, 0)]
+        await ctx.tick().repeat(10 + after)
+        ctx.set(device.chains.retire, 1)
+        for job in jobs:
+            await host.until(ctx, job)
+        ctx.set(device.chains.retire, 0)
+        again = host.put(Job(b"", 20))
+        await ctx.tick().repeat(40)
+        assert not again.done and again.written == b""
+
+    simulate(device, bench, background=host.benches)
+
+
 def test_the_table_says_what_the_standard_says():
     table = RngDevice(width=64).table
     assert (table.device_type, table.queues, table.features, table.config) == (4, 1, 0, None)
