@@ -28,9 +28,8 @@ __all__ = ["Endpoint"]
 
 ALL_RINGS = RingOptions()
 
-#: Features of the virtqueues that do not depend on the rings.  [virtio 1.4 §4.1.5.2] RING_RESET is not among
-#: them: tokens of a queue that was reset would start anew in the poller, but go on in the walker.
-NOTIFICATIONS = feature_mask(Feature.NOTIFICATION_DATA, Feature.NOTIF_CONFIG_DATA)
+#: Features of the virtqueues that do not depend on the rings.  [virtio 1.4 §2.6.1, §4.1.5.2]
+NOTIFICATIONS = feature_mask(Feature.RING_RESET, Feature.NOTIFICATION_DATA, Feature.NOTIF_CONFIG_DATA)
 
 #: Tags of the channels for rings, so that they work without extended tags.
 FEW_RING_TAGS = {"poll": 4, "table": 4, "event": 2}

@@ -1,11 +1,16 @@
 """Queues that are reset one by one.  [virtio 1.4 §2.6.1, §4.1.4.3.1]"""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from virtio_spec.blk import SECTOR_BYTES, BlkReqType, BlkStatus
+
+from ..devices.blk import BlkRequest, VirtioBlk
 from ..devices.rng import VirtioRng
 from ..driver import VirtioDevice
+from .blk import content, fill
 from .helpers import QUIET_NS, exercise, modern, same, small
 from .registry import MODERN, Bench
 from .registry import case as any_case
@@ -140,3 +145,65 @@ async def all_queues_are_reset_and_set_up_again(bench: Bench) -> None:
         await silent(bench, queue)
         await device.set_up_queue(queue, 4)
         await device.wait(await device.submit(queue, *small(bench)))
+
+
+class Transfers:
+    """Sectors that are read and written through the queues of a device, each by one request at a time."""
+
+    def __init__(self, bench: Bench, device: VirtioDevice):
+        self._bench, self._disk = bench, VirtioBlk(device)
+        self._idle = list(range(bench.disk.capacity))
+        self._busy: list[tuple[BlkRequest, int, bytes, bool]] = []
+
+    async def start(self, queue: int, count: int) -> None:
+        """As many as ``count`` transfers through a queue."""
+        rng, device = self._bench.rng, self._disk.device
+        for _ in range(min(count, device.queues[queue].free // 4)):
+            sector = self._idle.pop(rng.randrange(len(self._idle)))
+            if reads := rng.random() < 0.5:
+                data = fill(self._bench, sector)
+                request = self._disk.prepare(BlkReqType.IN, sector, room=SECTOR_BYTES, queue=queue)
+            else:
+                data = rng.randbytes(SECTOR_BYTES)
+                request = self._disk.prepare(BlkReqType.OUT, sector, data, queue=queue)
+            self._busy.append((request, sector, data, reads))
+        await device.kick(queue)
+
+    async def lose(self, queue: int) -> None:
+        """Reset a queue with what is under way there."""
+        await self._disk.device.reset_queue(queue)
+        self._keep(lambda request: request.request.queue != queue)
+
+    async def check(self, *, wait: bool = False) -> None:
+        """``AssertionError`` if a transfer that ended, or any with ``wait``, did not do its work."""
+        if wait:
+            await self._disk.wait(*(request for request, *_ in self._busy))
+        for queue in self._disk.device.queues:
+            self._disk.device.collect(queue)
+        for request, sector, data, reads in self._busy:
+            if request.done:
+                same(request.status, BlkStatus.OK, f"status for sector {sector}")
+                found = request.data if reads else content(self._bench, sector)
+                same(found, data, f"sector {sector}, {'read' if reads else 'written'}")
+        self._keep(lambda request: not request.done)
+
+    def _keep(self, wanted: Callable[[BlkRequest], bool]) -> None:
+        self._idle.extend(sector for request, sector, *_ in self._busy if not wanted(request))
+        self._busy = [busy for busy in self._busy if wanted(busy[0])]
+
+
+@case(devices=("blk",), profile="queues", proves=("QRST-DEV-01", "QRST-DEV-02", "QRST-DEV-03"), traps=(27,))
+async def a_queue_is_reset_again_and_again_while_others_move_data(bench: Bench) -> None:
+    device = await started(bench, queue_size=16)
+    transfers = Transfers(bench, device)
+    victim = bench.rng.randrange(bench.queues)
+    others = [queue for queue in range(bench.queues) if queue != victim][:2]
+    for _ in range(12):
+        for queue in (victim, *others):
+            await transfers.start(queue, 4)
+        await bench.host.sleep(bench.rng.choice((1, 50, 200, 800, bench.rng.randrange(2_000))))
+        await transfers.check()
+        await transfers.lose(victim)
+        await device.set_up_queue(victim, bench.rng.choice((8, 16)))
+    await transfers.start(victim, 4)
+    await transfers.check(wait=True)

@@ -137,8 +137,8 @@ MODERN, LEGACY = ("modern",), ("legacy",)
 #: devices that are outside the variants of rings.
 ABILITIES = {
     "model": frozenset({"ring_reset", "notification_data", "notif_config_data"}),
-    "cocotb": frozenset({"link", "notification_data", "notif_config_data"}),
-    "native": frozenset({"link", "notification_data", "notif_config_data"}),
+    "cocotb": frozenset({"link", "ring_reset", "notification_data", "notif_config_data"}),
+    "native": frozenset({"link", "ring_reset", "notification_data", "notif_config_data"}),
 }
 
 
