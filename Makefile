@@ -9,17 +9,20 @@ SYNTH_VENV := .venv-synth
 SYNTH_STAMP := $(SYNTH_VENV)/.ready
 
 # Parameters: DEVICE=rng|blk|vmmci  INTERFACE=modern|transitional|legacy  WIDTH=64|128|256  QUEUES=n  RAM_SECTORS=n  SEED=n  IMAGE=path  WAVES=1
-#             KERNEL=series...  ROW=words  CONFIG=names...  MODULES=1
+#             BACKEND=model|native|cocotb  VARIANT=names...  KERNEL=series...  ROW=words  CONFIG=names...  MODULES=1
 COMMON := $(if $(DEVICE),--device $(DEVICE)) $(if $(INTERFACE),--interface $(INTERFACE)) \
 	$(if $(WIDTH),--width $(WIDTH)) $(if $(QUEUES),--queues $(QUEUES))
 HDL := $(COMMON) $(if $(RAM_SECTORS),--ram-sectors $(RAM_SECTORS))
 GUEST := $(foreach kernel,$(KERNEL),--kernel $(kernel)) $(if $(ROW),--row "$(ROW)") $(if $(SEED),--seed $(SEED))
+CONFORMANCE := $(if $(BACKEND),--backend $(BACKEND)) $(if $(DEVICE),--device $(DEVICE)) \
+	$(if $(INTERFACE),--interface $(INTERFACE)) $(foreach variant,$(VARIANT),--variant $(variant)) \
+	$(if $(SEED),--seed $(SEED))
 SYNTH := $(foreach config,$(CONFIG),--config $(config)) $(if $(filter 1,$(MODULES)),--by-module) \
 	$(if $(SEED),--seed $(SEED))
 SIM := $(COMMON) $(if $(SEED),--seed $(SEED)) $(if $(IMAGE),--image "$(IMAGE)") $(if $(filter 1,$(WAVES)),--waves)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sim guest bench synth test hdl lint clean
+.PHONY: help setup sim guest conformance bench synth test hdl lint clean
 
 help: ## this list
 	@echo "make TARGET [DEVICE=rng|blk|vmmci] [INTERFACE=modern|transitional|legacy]"
@@ -27,14 +30,18 @@ help: ## this list
 	@echo "     [SEED=n] [IMAGE=path] [WAVES=1] for sim, [RAM_SECTORS=n] for hdl"
 	@echo "     [KERNEL='6.1 6.12'] [ROW='words of a row'] [SEED=n] for guest"
 	@echo "     [ROW='words of a row'] [SEED=n] for bench"
+	@echo "     [BACKEND=model|native|cocotb] [VARIANT='split-event packed'] [SEED=n] for conformance"
 	@echo "     [CONFIG='rng-64 blk-128'] [MODULES=1] [SEED=n] for synth"
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 15
 
 sim: $(STAMP) ## simulate: entropy, a FAT file system through virtio-blk, a guest with vmmci
 	@$(BIN)/virtio-endpoint sim $(SIM)
 
 guest: $(STAMP) ## boot stock Linux on the simulated endpoint, with QEMU
 	@$(BIN)/virtio-endpoint guest $(GUEST)
+
+conformance: $(STAMP) ## account for every requirement of the standard: build/conformance/report.html
+	@$(BIN)/virtio-endpoint conformance $(CONFORMANCE)
 
 bench: $(STAMP) ## measure: the endpoint against its link, speed of simulation, figures of a Linux guest
 	@$(BIN)/virtio-endpoint bench $(if $(ROW),--only "$(ROW)") $(if $(SEED),--seed $(SEED))

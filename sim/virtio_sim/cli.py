@@ -15,6 +15,7 @@ from .benchmarks.guests import BootFailed
 from .benchmarks.report import NoResults
 from .build import BuildError, build_root, lint
 from .config import DEVICES, INTERFACES, WIDTHS, ConfigError, Configuration, check_image, check_seed
+from .conformance.command import conformance
 from .cosim.listener import SocketInUse
 from .cosim.serve import serve
 from .guest.artifacts import ArtifactError
@@ -237,6 +238,7 @@ def cosim(
 
 
 app.command()(guest)
+app.command()(conformance)
 app.command()(bench)
 app.command()(synth)
 

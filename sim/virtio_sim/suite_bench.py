@@ -5,10 +5,12 @@ Each case is an event of its own, so that one that fails, or even hangs, does no
 
 import time
 import traceback
+from dataclasses import asdict
 
 import cocotb
 from cocotb.triggers import SimTimeoutError, with_timeout
 from cocotbext.virtio.backends.cocotb import CocotbHost
+from cocotbext.virtio.conformance import look
 from cocotbext.virtio.suite import Bench, Case, cases, run_case
 from cocotbext.virtio.variant import PLAIN, RingVariant
 
@@ -16,7 +18,11 @@ from .bring_up import bring_up
 from .config import Configuration
 from .runner import parameters, report_event
 
+__all__ = ["FACTS"]
+
 CASE_DEADLINE_MS = 20
+#: Name of the event that has what the device says of itself.
+FACTS = "facts"
 
 
 @cocotb.test()
@@ -26,6 +32,7 @@ async def suite(dut) -> None:
     configuration = Configuration(**given["configuration"])
     driver = {name: given[name] for name in ("transport", "habit") if name in given}
     bench, host = await bring_up(dut, configuration, stall=given["stall"], seed=given["seed"], **driver)
+    report_event(name=FACTS, **asdict(await look(bench)))
     bench.variant = RingVariant.named(given.get("variant", PLAIN.name))
     listed = cases(
         configuration.device,

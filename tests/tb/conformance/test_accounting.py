@@ -21,8 +21,8 @@ MADE = {
     ],
     "vmmci": [(Interface.LEGACY, {})],
 }
-#: Rows without a case, which the endpoint would not pass: an operating system that translates DMA has no way to
-#: have its driver do so.
+#: Rows without a case, which the endpoint would not pass: an operating system that translates DMA has no way
+#: to have its driver do so.
 NOT_OFFERED = "the endpoint offers neither ACCESS_PLATFORM nor ORDER_PLATFORM"
 GAPS = {
     "rng": {"RFB-DEV-03": NOT_OFFERED, "RFB-DEV-08": NOT_OFFERED},

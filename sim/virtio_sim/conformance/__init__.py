@@ -1,0 +1,1 @@
+"""Runs the test list on a backend, and accounts for every requirement."""

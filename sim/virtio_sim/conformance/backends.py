@@ -1,0 +1,184 @@
+"""Runs of the test list, one function per backend; each says what it found as it finds it."""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from cocotbext.virtio.backends.model import ModelHost, ModelVmmci
+from cocotbext.virtio.backends.native import NativeHost
+from cocotbext.virtio.backends.run import run as wait_for
+from cocotbext.virtio.conformance import CaseResult, Facts, look
+from cocotbext.virtio.suite import Bench, Case, run_case
+from virtio_models.blk import Blk
+from virtio_models.clock import Clock
+from virtio_models.disk import Disk
+from virtio_models.entropy import EntropySource
+from virtio_models.rng import Rng
+from virtio_models.vmmci import Vmmci
+from virtio_spec.virtio_pci import Interface
+
+from ..build import build_root, native_library, simulator
+from ..hdl import generate
+from ..native.bring_up import bring_up
+from ..native.library import LinkModel
+from ..runner import Outcome
+from ..runner import run as simulate
+from ..suite_bench import FACTS
+from .plan import Driver, Run
+
+__all__ = ["execute"]
+
+#: Called with each result.
+Listener = Callable[[CaseResult], None]
+
+SECTORS = 48
+#: Thousandths of all cycles in which a stream of the link pauses.
+STALL = 500
+#: Of a simulation: of its whole test list, in real time.
+DEADLINE_S = 1_800
+
+
+def execute(run: Run, *, seed: int, listener: Listener) -> Facts:
+    """All that ``run`` has, and what the device says of itself."""
+    return _EXECUTE[run.backend](run, seed, listener)
+
+
+def _on_model(run: Run, seed: int, listener: Listener) -> Facts:
+    for driver in run.drivers():
+        bench = _model(run, driver, seed)
+        for case in run.cases(driver):
+            result = _case(case, driver, bench)
+            listener(result)
+            if not result.passed:
+                bench = _model(run, driver, seed)
+    return wait_for(look(_model(run, run.drivers()[0], seed)))
+
+
+def _model(run: Run, driver: Driver, seed: int) -> Bench:
+    configuration = run.configuration
+    storage, entropy, clock = Disk(SECTORS), EntropySource(seed), Clock()
+    kinds: dict[str, Callable[[], Any]] = {
+        "rng": lambda: Rng(entropy),
+        "blk": lambda: Blk(storage, read_only=configuration.read_only, queues=configuration.queues),
+        "vmmci": lambda: Vmmci(clock),
+    }
+    kind = kinds[configuration.device]()
+    interface = Interface(configuration.interface)
+    host = ModelHost(kind, interface=interface, seed=seed, queue_size=configuration.queue_size)
+    timed = kind if isinstance(kind, Vmmci) else None
+    return Bench(
+        host=host,
+        device=configuration.device,
+        backend="model",
+        queue_size=configuration.queue_size,
+        disk=storage,
+        entropy=entropy,
+        clock=clock,
+        vmmci=ModelVmmci(timed) if timed else None,
+        interface=interface,
+        transport=driver.transport,
+        habit=driver.habit,
+        read_only=configuration.read_only,
+        queues=configuration.queues,
+        variant=driver.variant,
+        seed=seed,
+        config_hold_ns=1_000_000_000,
+        ack_timeout_ns=timed.ack_timeout_ns if timed else 0,
+        shutdown_timeout_ns=timed.shutdown_timeout_ns if timed else 0,
+    )
+
+
+def _on_native(run: Run, seed: int, listener: Listener) -> Facts:
+    library = native_library(generate(run.configuration), run.configuration)
+    for driver in run.drivers():
+        bench, host = _native(run, library, driver, seed)
+        for case in run.cases(driver):
+            result = _case(case, driver, bench, host)
+            listener(result)
+            if not result.passed:  # the next case is not to suffer from it
+                bench, host = _native(run, library, driver, seed)
+    return wait_for(look(_native(run, library, run.drivers()[0], seed)[0]))
+
+
+def _native(run: Run, library: Path, driver: Driver, seed: int) -> tuple[Bench, NativeHost]:
+    link = LinkModel(stall=STALL, seed=seed)
+    up = bring_up(
+        library, run.configuration, link=link, seed=seed, transport=driver.transport, habit=driver.habit
+    )
+    bench, host = wait_for(up)
+    bench.variant = driver.variant
+    return bench, host
+
+
+def _case(case: Case, driver: Driver, bench: Bench, host: NativeHost | None = None) -> CaseResult:
+    """Run one; a host that watches the link has the last word."""
+    started, message = time.monotonic(), ""
+    seen = len(host.checker.findings) if host else 0
+    try:
+        wait_for(run_case(case, bench))
+    except Exception as error:  # whatever it is, it is the case that failed
+        message = f"{type(error).__name__}: {error}"
+    if host is not None:
+        host.checker.finish()
+        message = message or "; ".join(host.checker.findings[seen:])
+    detail = "\n".join(host.trace.lines()) if message and host else ""
+    return CaseResult(
+        case.name, str(driver), case.proves, message, round(time.monotonic() - started, 3), detail
+    )
+
+
+def _on_cocotb(run: Run, seed: int, listener: Listener) -> Facts:
+    configuration = run.configuration
+    executable = simulator(generate(configuration), name=configuration.name)
+    facts: Facts | None = None
+    for driver in run.drivers():
+        listed = {case.name: case for case in run.cases(driver)}
+        waiting = dict(listed)
+
+        def hear(event: Mapping[str, Any], waiting=waiting, driver=driver) -> None:
+            if case := waiting.pop(event["name"], None):
+                listener(CaseResult(case.name, str(driver), case.proves, event["message"], event["wall_s"]))
+
+        outcome = simulate(
+            executable,
+            "virtio_sim.suite_bench",
+            directory=build_root()
+            / "conformance"
+            / run.name.replace(" ", "-")
+            / str(driver).replace(" ", "-"),
+            arguments={
+                "configuration": configuration.as_dict(),
+                "stall": STALL / 1000,
+                "seed": seed,
+                "transport": driver.transport,
+                "habit": driver.habit,
+                "variant": driver.variant.name,
+            },
+            deadline_s=DEADLINE_S,
+            on_event=hear,
+        )
+        for case in waiting.values():
+            listener(CaseResult(case.name, str(driver), case.proves, f"did not run: {_why(outcome)}"))
+        facts = facts or _facts(outcome)
+    if facts is None:
+        raise RuntimeError(f"nothing could be found out about the device of {run.name}")
+    return facts
+
+
+def _why(outcome: Outcome) -> str:
+    return "; ".join(f"{name}: {what}" for name, what in outcome.failures.items()) or f"see {outcome.log}"
+
+
+def _facts(outcome: Outcome) -> Facts | None:
+    for event in outcome.events:
+        if event["name"] == FACTS:
+            return Facts.from_dict({key: value for key, value in event.items() if key != "name"})
+    return None
+
+
+_EXECUTE: dict[str, Callable[[Run, int, Listener], Facts]] = {
+    "model": _on_model,
+    "native": _on_native,
+    "cocotb": _on_cocotb,
+}

@@ -1,0 +1,99 @@
+"""``virtio-endpoint conformance``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from cocotbext.virtio.conformance import CaseResult, Status
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from ..build import build_root
+from ..config import check_seed
+from .backends import execute
+from .junit import write_junit
+from .page import write_page
+from .plan import Run, plan
+from .report import Report, RunResult, counts
+
+__all__ = ["conformance"]
+
+COLOURS = {Status.FAILED: "red", Status.MISSING: "yellow", Status.PROVEN: "green"}
+
+
+def conformance(
+    backend: Annotated[
+        str, typer.Option("--backend", "-b", help="[bold]model[/], [bold]native[/] or [bold]cocotb[/].")
+    ] = "native",
+    device: Annotated[
+        str | None, typer.Option("--device", "-d", help="Of this device alone; of all if not given.")
+    ] = None,
+    interface: Annotated[
+        str, typer.Option("--interface", "-i", help="With these registers alone; with each if not given.")
+    ] = "",
+    variant: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--variant",
+            help="With these rings, as in [bold]packed-indirect-event[/]; can be given several times. "
+            "If not given, a choice in which every feature meets every other one.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", "-s", help="For everything random; a run repeats.")] = 1,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Forget the runs of earlier calls.")] = False,
+) -> None:
+    """Run the test list, and account for every requirement of the standard for devices.
+
+    Runs are added to those of earlier calls in build/conformance: report.json, junit.xml, report.html. The
+    exit code is 1 if anything failed.
+    """
+    runs = plan(backend, device=device, interface=interface, variants_named=variant or ())
+    check_seed(seed)
+    directory = build_root() / "conformance"
+    report = Report() if fresh else Report.read(directory / "report.json")
+    console = Console()
+    failed = [case for run in runs for case in _run(run, seed, console, report, directory) if not case.passed]
+    console.print(_table(report))
+    for case in failed:
+        text = f"{case.case} ({case.driver}): {case.message}"
+        console.print(text, style="red", soft_wrap=True, markup=False, highlight=False)
+    console.print(f"report: {directory / 'report.html'}", soft_wrap=True, highlight=False)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _run(run: Run, seed: int, console: Console, report: Report, directory: Path) -> Sequence[CaseResult]:
+    """One run with a bar; what there is so far is written after it, so that stopping loses only one."""
+    total = sum(len(run.cases(driver)) for driver in run.drivers())
+    results: list[CaseResult] = []
+    columns = (TextColumn("{task.description:<34}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, TextColumn("{task.fields[failed]}"), console=console) as progress:
+        task = progress.add_task(run.name, total=total, failed="")
+
+        def hear(result: CaseResult) -> None:
+            results.append(result)
+            failed = sum(not each.passed for each in results)
+            progress.update(task, advance=1, failed=f"[red]{failed} failed[/]" if failed else "")
+
+        facts = execute(run, seed=seed, listener=hear)
+    report.add(RunResult(run.name, run.backend, run.configuration.device, facts, tuple(results)))
+    report.write(directory / "report.json")
+    write_junit(directory / "junit.xml", report.runs.values())
+    write_page(directory / "report.html", report)
+    return results
+
+
+def _table(report: Report) -> Table:
+    """How many requirements stand where."""
+    entries = report.entries()
+    made = Table(title="requirements", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    made.add_column("device", no_wrap=True)
+    for status in Status:
+        made.add_column(status, justify="right", style=COLOURS.get(status, ""))
+    for device in sorted({run.device for run in report.runs.values()}):
+        found = counts(entry.devices[device][0] for entry in entries)
+        made.add_row(device, *map(str, found.values()))
+    return made
