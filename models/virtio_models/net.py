@@ -71,6 +71,8 @@ class Net(DeviceKind):
 
     Attributes
     ----------
+    link_up, speed
+        What the driver is told; the speed is that which is there when the link comes up.  [§5.1.4.1]
     lost
         Frames from the wire that did not reach the driver for want of room.
     """
@@ -98,7 +100,7 @@ class Net(DeviceKind):
         if not 1 <= pairs <= 0x8000 or not 68 <= mtu <= 65535:
             raise ValueError(f"pairs is 1 to 32768 and mtu 68 to 65535, not {pairs} and {mtu}")
         self.network, self.permanent, self.pairs, self.mtu = network, mac, pairs, mtu
-        self._link = network.link_up, network.speed
+        self.link_up, self.speed = network.link_up, network.speed
         self.queues = 2 * pairs + 1
         self.features = feature_mask(
             NetFeature.CSUM,
@@ -142,10 +144,10 @@ class Net(DeviceKind):
         return wire.pack(
             NetConfig,
             mac=int.from_bytes(self.mac, "little"),
-            status=NetStatus.LINK_UP if self.network.link_up else 0,
+            status=NetStatus.LINK_UP if self.link_up else 0,
             max_virtqueue_pairs=self.pairs,
             mtu=self.mtu,
-            speed=self.network.speed,
+            speed=self.speed,
             duplex=net.DUPLEX_FULL,
         )
 
@@ -153,8 +155,9 @@ class Net(DeviceKind):
 
     def _look(self) -> None:
         """Something has happened on the cable."""
-        before, self._link = self._link, (self.network.link_up, self.network.speed)
-        if self._link != before:
+        found = self.network.link_up, self.speed if self.link_up else self.network.speed
+        if found != (self.link_up, self.speed):
+            self.link_up, self.speed = found
             self.changed()
         while (incoming := self.network.take()) is not None:
             if not incoming.error:

@@ -5,6 +5,7 @@ from typing import Any
 
 from cocotbext.virtio.backends.model import run
 from cocotbext.virtio.devices.blk import BlkError
+from cocotbext.virtio.devices.net import CommandRefused
 from cocotbext.virtio.function import DriverError
 from cocotbext.virtio.host import BusError, HostTimeout
 from cocotbext.virtio.suite import cases, run_case
@@ -37,6 +38,6 @@ def is_found(device: str, name: str, broken: Mapping[str, Any]) -> bool:
     for seed in SEEDS:
         try:
             run(run_case(entry, model_bench(device, seed=seed, **broken)))
-        except (AssertionError, BlkError, BusError, DriverError, HostTimeout):
+        except (AssertionError, BlkError, BusError, CommandRefused, DriverError, HostTimeout):
             return True
     return False

@@ -164,6 +164,8 @@ def test_a_change_of_the_link_is_told_once():
     made.changed = lambda: told.append(made.config())
     made.network.send(to(MAC))
     assert not told
+    made.network.set_link(True, 40_000)
+    assert not told, "NET-DEV-013"
     made.network.set_link(False)
     made.network.set_link(True, 1000)
     assert [config[6] for config in told] == [0, 1]
@@ -329,6 +331,7 @@ def test_both_directions_of_a_conversation_are_one_flow(tag: list[Any]):
 
 def test_the_configuration_has_its_fields():
     made = Net(Network(), mac=MAC, pairs=3, mtu=9000)
+    made.network.set_link(False)
     made.network.set_link(False, 25_000)
     assert made.config() == bytes.fromhex("02aabbccddee 0000 0300 2823 a8610000 01 00 0000 00000000 00000000")
 

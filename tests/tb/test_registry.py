@@ -66,7 +66,7 @@ RING_ROWS = [
 
 #: The rows on network devices that one with the features of ours has to comply with, or should.
 NET_ROWS = [
-    *(f"NET-DEV-{n:03}" for n in (2, 3, 4, 5, 6, 7, 11, 12, 13, 16, 17, 29, 31, 32, *range(36, 43))),
+    *(f"NET-DEV-{n:03}" for n in (2, 3, 4, 5, 6, 7, 11, 12, 13, 16, 17, 22, 29, 31, 32, *range(36, 43))),
     *(f"NET-DEV-{n:03}" for n in (65, 68, 86, 87, 88, 89, 99, 100, 101, 102, 103, 109, 110)),
     *(f"NET-DEV-{n:03}" for n in (112, 113, 114, 115)),
     "NET-DEV-P02",

@@ -172,14 +172,7 @@ class VirtioNet:
         """:meth:`prepare`, kick, and wait until the device has taken it; it need not have left yet."""
         request = self.prepare(frame, pair=pair, checksum=checksum, header=header, cuts=cuts)
         await self.device.kick(2 * pair + 1)
-        await self.wait(request)
-
-    async def wait(self, *requests: Request, timeout_ns: int = 200_000) -> None:
-        """Until the device has returned frames that were sent; :class:`DriverError` if it wrote something."""
-        await self.device.wait(*requests, timeout_ns=timeout_ns)
-        for request in requests:
-            if request.used:
-                raise DriverError(f"the device says it has written {request.used} bytes of a frame to send")
+        await self.device.wait(request)
 
     # -- receiving, §5.1.6.3, §5.1.6.4 ---------------------------------------------------------------
 
