@@ -29,20 +29,19 @@ GAPS = {
     "blk": {"RFB-DEV-03": NOT_OFFERED, "RFB-DEV-08": NOT_OFFERED},
     "vmmci": {},
 }
-#: As the gateware is, and as the reference model is.
-OFFERS = {"native": RingOptions(ring_reset=False), "model": RingOptions()}
+WITHOUT_RESETS = RingOptions(ring_reset=False)
 
 
 @cache
-def facts_of(device, interface, rings, **options):
+def facts_of(device, interface, rings=RingOptions(), **options):  # noqa: B008 - it cannot change
     return run(look(model_bench(device, seed=1, interface=interface, rings=rings, **options)))
 
 
-def on_paper(device, backend):
-    """Accounts of all designs, if every case that would run passed."""
+def on_paper(device, **options_of_all):
+    """Accounts of all designs, if every case that would run on the gateware passed."""
     for interface, options in MADE[device]:
         profile = next((name for name in ("read_only", "queues") if name in options), "default")
-        listed = cases(device, profile=profile, backend=backend, interface=interface, variant=None)
+        listed = cases(device, profile=profile, backend="native", interface=interface, variant=None)
         ways = [
             way
             for way, there in (("modern", interface.has_modern), ("legacy", interface.has_legacy))
@@ -53,12 +52,12 @@ def on_paper(device, backend):
             for case in listed
             if any(way in case.transports for way in ways)
         ]
-        yield account(facts_of(device, interface, OFFERS[backend], **options), results)
+        yield account(facts_of(device, interface, **options, **options_of_all), results)
 
 
 @pytest.mark.parametrize("device", MADE)
 def test_every_requirement_is_accounted_for_on_the_gateware(device):
-    accounts = list(on_paper(device, "native"))
+    accounts = list(on_paper(device))
     standing = {identity: best(found[identity].status for found in accounts) for identity in accounts[0]}
     missing = {identity for identity, status in standing.items() if status == Status.MISSING}
     assert missing == GAPS[device].keys()
@@ -66,23 +65,21 @@ def test_every_requirement_is_accounted_for_on_the_gateware(device):
 
 
 @pytest.mark.parametrize("device", ["rng", "blk"])
-def test_resets_of_single_queues_are_accounted_for_on_the_reference_model(device):
-    about = [identity for identity in catalogue() if "RING_RESET=1" in catalogue()[identity].applies_if]
+def test_resets_of_single_queues_concern_only_who_offers_them(device):
     about = [
-        identity for identity in about if catalogue()[identity].area in ("queue-reset", "pci-common-cfg")
+        identity
+        for identity, requirement in catalogue().items()
+        if requirement.applies_if == "RING_RESET=1" and requirement.actor == "device"
     ]
-    about = [identity for identity in about if catalogue()[identity].actor == "device"]
     assert len(about) == 8
-    accounts = list(on_paper(device, "model"))
+    offering, others = list(on_paper(device)), list(on_paper(device, rings=WITHOUT_RESETS))
     for identity in about:
-        assert best(found[identity].status for found in accounts) == Status.PROVEN, identity
-    for identity in about:
-        for found in on_paper(device, "native"):
-            assert found[identity].status == Status.NOT_APPLICABLE
+        assert best(found[identity].status for found in offering) == Status.PROVEN, identity
+        assert {found[identity].status for found in others} == {Status.NOT_APPLICABLE}
 
 
 def test_a_failing_case_turns_its_requirements_to_failed():
-    facts = facts_of("rng", Interface.MODERN, OFFERS["native"])
+    facts = facts_of("rng", Interface.MODERN)
     good = CaseResult("rng.fine", "modern split", ("ENT-DEV-01", "RESET-DEV-01"))
     bad = CaseResult("rng.made_up", "modern packed", ("ENT-DEV-01", "SPLIT-DEV-03"), "the length is 0, not 1")
     found = account(facts, [good, bad])
@@ -93,20 +90,20 @@ def test_a_failing_case_turns_its_requirements_to_failed():
 
 
 def test_a_failure_counts_although_the_requirement_concerns_other_devices():
-    facts = facts_of("rng", Interface.MODERN, OFFERS["native"])
+    facts = facts_of("rng", Interface.MODERN)
     passed, failed = (CaseResult("chains.made_up", "", ("BLK-DEV-21",), message) for message in ("", "no"))
     assert account(facts, [passed])["BLK-DEV-21"].status == Status.NOT_APPLICABLE
     assert account(facts, [failed])["BLK-DEV-21"].status == Status.FAILED
 
 
 def test_a_case_for_a_requirement_that_does_not_exist_is_an_error():
-    facts = facts_of("rng", Interface.MODERN, OFFERS["native"])
+    facts = facts_of("rng", Interface.MODERN)
     with pytest.raises(ValueError, match="^there are no requirements RESET-DEV-99$"):
         account(facts, [CaseResult("rng.fine", "", ("RESET-DEV-99",))])
 
 
 def test_what_nothing_shows_has_a_reason():
-    found = account(facts_of("blk", Interface.LEGACY, OFFERS["native"]), [])
+    found = account(facts_of("blk", Interface.LEGACY), [])
     assert found["BLK-LEG-DEV-05"].status == Status.UNTESTABLE
     assert found["BLK-LEG-DEV-05"].reason == untestable()["BLK-LEG-DEV-05"]
     assert found["BLK-DEV-19"].status == Status.UNTESTABLE and "permission" in found["BLK-DEV-19"].reason

@@ -240,6 +240,7 @@ NO_QUEUES = "the device has no virtqueues"
 LEGACY_ONLY = "the device has only the legacy interface"
 NO_VECTORS = "the device has no MSI-X"
 NO_CONFIG = "its type has no device configuration"
+NO_FIELD = "the header of its frames has no such field"
 FOREIGN = "its type is outside of the standard"
 #: What areas and single requirements need beside their condition, and what is said if there is no such thing.
 BESIDES: dict[str, tuple[Says, str]] = {
@@ -260,6 +261,10 @@ BESIDES: dict[str, tuple[Says, str]] = {
     ),
     **dict.fromkeys(("CFG-DEV-01", "NOTIF-DEV-P01", "PCI-DCFG-DEV-02"), (HAS_CONFIG, NO_CONFIG)),
     **dict.fromkeys(("PCI-CCN-DEV-02", "PCI-LEG-DEV-05", "PCI-LEG-DEV-06"), (HAS_CONFIG, NO_CONFIG)),
+    "PCI-CC-DEV-06": (lambda facts: HAS_MODERN(facts) and HAS_CONFIG(facts), NO_CONFIG),
+    **dict.fromkeys(("NET-DEV-019", "NET-DEV-051"), (offering("OUT_NET_HEADER"), NO_FIELD)),
+    "NET-DEV-024": (offering("HOST_UDP_TUNNEL_GSO"), NO_FIELD),
+    "NET-DEV-030": (offering("IPSEC"), NO_FIELD),
     **dict.fromkeys(("PCI-ID-DEV-03", "PCI-ID-DEV-04"), (IN_STANDARD, FOREIGN)),
     **dict.fromkeys(("PCI-LEG-DEV-02", "PCI-LEG-DEV-03"), (IN_STANDARD, FOREIGN)),
 }
