@@ -29,6 +29,7 @@ __all__ = [
     "modern",
     "prepared",
     "quiet",
+    "reconfigure",
     "same",
     "settle",
     "small",
@@ -163,6 +164,14 @@ async def _converse(bench: Bench, net: VirtioNet) -> None:
     await net.send(said)
     same((await net.receive()).data, heard, "the frame received")
     same(bench.network.sent[before:], [said], "the frames sent")
+
+
+def reconfigure(bench: Bench) -> None:
+    """Change the device configuration: the capacity of a disk, the link of a network device."""
+    if bench.device == "net":
+        bench.network.set_link(not bench.network.link_up)
+    else:
+        bench.disk.resize(bench.disk.capacity - 1)
 
 
 def in_order(bench: Bench, data: bytes, start: int) -> int:
