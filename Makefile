@@ -8,7 +8,7 @@ STAMP := $(VENV)/.ready
 SYNTH_VENV := .venv-synth
 SYNTH_STAMP := $(SYNTH_VENV)/.ready
 
-# Parameters: DEVICE=rng|blk|vmmci  INTERFACE=modern|transitional|legacy  WIDTH=64|128|256  QUEUES=n  RAM_SECTORS=n  SEED=n  IMAGE=path  WAVES=1
+# Parameters: DEVICE=rng|blk|net|vmmci  INTERFACE=modern|transitional|legacy  WIDTH=64|128|256  QUEUES=n  RAM_SECTORS=n  SEED=n  IMAGE=path  WAVES=1
 #             BACKEND=model|native|cocotb  VARIANT=names...  KERNEL=series...  ROW=words  CONFIG=names...  MODULES=1
 COMMON := $(if $(DEVICE),--device $(DEVICE)) $(if $(INTERFACE),--interface $(INTERFACE)) \
 	$(if $(WIDTH),--width $(WIDTH)) $(if $(QUEUES),--queues $(QUEUES))
@@ -25,7 +25,7 @@ SIM := $(COMMON) $(if $(SEED),--seed $(SEED)) $(if $(IMAGE),--image "$(IMAGE)") 
 .PHONY: help setup sim guest conformance bench synth test hdl lint clean
 
 help: ## this list
-	@echo "make TARGET [DEVICE=rng|blk|vmmci] [INTERFACE=modern|transitional|legacy]"
+	@echo "make TARGET [DEVICE=rng|blk|net|vmmci] [INTERFACE=modern|transitional|legacy]"
 	@echo "     [WIDTH=64|128|256] [QUEUES=n]"
 	@echo "     [SEED=n] [IMAGE=path] [WAVES=1] for sim, [RAM_SECTORS=n] for hdl"
 	@echo "     [KERNEL='6.1 6.12'] [ROW='words of a row'] [SEED=n] for guest"
@@ -34,7 +34,7 @@ help: ## this list
 	@echo "     [CONFIG='rng-64 blk-128'] [MODULES=1] [SEED=n] for synth"
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 15
 
-sim: $(STAMP) ## simulate: entropy, a FAT file system through virtio-blk, a guest with vmmci
+sim: $(STAMP) ## simulate: entropy, a FAT file system through virtio-blk, datagrams, a guest with vmmci
 	@$(BIN)/virtio-endpoint sim $(SIM)
 
 guest: $(STAMP) ## boot stock Linux on the simulated endpoint, with QEMU

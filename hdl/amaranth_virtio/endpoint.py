@@ -27,6 +27,7 @@ __all__ = ["Endpoint"]
 
 
 ALL_RINGS = RingOptions()
+QUOTA = 16
 
 #: Features of the virtqueues that do not depend on the rings.  [virtio 1.4 §2.6.1, §4.1.5.2]
 NOTIFICATIONS = feature_mask(Feature.RING_RESET, Feature.NOTIFICATION_DATA, Feature.NOTIF_CONFIG_DATA)
@@ -73,7 +74,8 @@ class Endpoint(wiring.Component):
     queue_size : :class:`int`
         Greatest queue size; a power of two from 2 to 1024. On the legacy interface it is the size.
     quota : :class:`int`
-        Descriptor chains in flight per queue; a power of two from 2 to 128.
+        Descriptor chains in flight per queue; a power of two from 2 to 128. By default what the device was
+        made for, or 16.
     rings : :class:`.rings.options.RingOptions`
         Formats and features of the rings; what is left out is not offered and costs no logic.
     tags : :class:`int`
@@ -107,7 +109,7 @@ class Endpoint(wiring.Component):
         device: Device,
         interface: Interface | None = None,
         queue_size: int = 128,
-        quota: int = 16,
+        quota: int | None = None,
         rings: RingOptions = ALL_RINGS,
         tags: int = 32,
         max_payload: int = 256,
@@ -122,6 +124,8 @@ class Endpoint(wiring.Component):
         if interface not in table.interfaces:
             allowed = ", ".join(table.interfaces)
             raise ValueError(f"interface must be one that the device can have ({allowed}), not {interface}")
+        if None not in (quota, device.quota) and quota != device.quota:
+            raise ValueError(f"quota must be that of the device, {device.quota}, not {quota}")
         self.device = device
         self.interface = Interface(interface)
         self.identity = _identity(table, self.interface)
@@ -129,7 +133,7 @@ class Endpoint(wiring.Component):
         self.vectors = min(table.queues + 1, MAX_VECTORS) if table.msix else 0
         self.width = device.width
         self.queue_size = queue_size
-        self.quota = quota
+        self.quota = quota or device.quota or QUOTA
         # A legacy driver does not see the others.
         modern = self.interface.has_modern
         self.rings = rings if modern else replace(rings, packed=False, in_order=False)

@@ -49,7 +49,7 @@ def bench_of(
         habit=habit,
         width=configuration.width,
         read_only=configuration.read_only,
-        queues=configuration.queues,
+        queues=configuration.virtqueues,
         seed=seed,
         checkers=[checker],
         link=link,

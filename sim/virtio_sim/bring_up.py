@@ -3,7 +3,7 @@
 from typing import Any
 
 from cocotbext.virtio.backends.cocotb import CocotbHost
-from cocotbext.virtio.ports import ClockPort, EntropyPort, StoragePort, VmmciPort
+from cocotbext.virtio.ports import ClockPort, EntropyPort, MacPort, StoragePort, VmmciPort
 from cocotbext.virtio.suite import Bench
 from virtio_models.clock import Clock
 from virtio_models.disk import Disk
@@ -48,6 +48,12 @@ async def bring_up(
     elif configuration.device == "blk":
         bench.checkers.append(
             StoragePort(dut, clk=dut.clk, width=configuration.width, disk=bench.disk, stall=stall, seed=seed)
+        )
+    elif configuration.device == "net":
+        bench.checkers.append(
+            MacPort(
+                dut, clk=dut.clk, width=configuration.width, network=bench.network, stall=stall, seed=seed
+            )
         )
     else:
         ClockPort(dut, clock=bench.clock)

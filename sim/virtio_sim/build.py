@@ -50,7 +50,7 @@ NATIVE_VERILATE = (
 #: The design is as fast with -O1 as with -O2, and compiled in two thirds of the time.
 NATIVE_COMPILE = ("OPT_FAST=-O1", "OPT_SLOW=-O0", "OPT_GLOBAL=-O2")
 #: The port behind each device, as the harness calls it; a disk in block RAM has none.
-NATIVE_PORTS = {"rng": "VN_RNG", "blk": "VN_BLK", "vmmci": "VN_VMMCI"}
+NATIVE_PORTS = {"rng": "VN_RNG", "blk": "VN_BLK", "net": "VN_NET", "vmmci": "VN_VMMCI"}
 
 
 class BuildError(Exception):

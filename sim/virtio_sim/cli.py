@@ -47,7 +47,7 @@ Device = Annotated[
     typer.Option(
         "--device",
         "-d",
-        help="[bold]rng[/], [bold]blk[/] or [bold]vmmci[/]; all, one after the other, if not given.",
+        help="[bold]rng[/], [bold]blk[/], [bold]net[/] or [bold]vmmci[/]; all of them if not given.",
     ),
 ]
 Width = Annotated[int, typer.Option("--width", "-w", help="Data path in bits: 64, 128 or 256.")]
@@ -55,26 +55,29 @@ QueueSize = Annotated[
     int, typer.Option(help="Largest size of the virtqueues: a power of two from 2 to 1024.")
 ]
 Tags = Annotated[int, typer.Option(help="Data reads outstanding on the link, 1 to 228.")]
-Queues = Annotated[int, typer.Option(help="Request queues of blk, 1 to 256.")]
+Queues = Annotated[
+    int, typer.Option(help="Request queues of blk, 1 to 256, or pairs of queues of net, 1 to 127.")
+]
 RegisterInterface = Annotated[
     str,
     typer.Option(
         "--interface",
         "-i",
-        help="Registers of rng and blk: modern (the default), transitional or legacy; vmmci is legacy.",
+        help="Registers of rng and blk: modern (the default), transitional or legacy; net is modern, "
+        "vmmci legacy.",
     ),
 ]
 
 #: Which devices a parameter is about; the others go without it unless they were named.
 CONCERNED = {
     "interface": ("rng", "blk"),
-    "queue_size": ("rng", "blk"),
-    "tags": ("rng", "blk"),
-    "queues": ("blk",),
+    "queue_size": ("rng", "blk", "net"),
+    "tags": ("rng", "blk", "net"),
+    "queues": ("blk", "net"),
     "ram_sectors": ("blk",),
 }
 
-#: At every width as they are by default; at one with the other interfaces.
+#: At every width as they are by default; at one with the other interfaces, and with what several pairs add.
 LINTED = [
     *(Configuration(device, width) for device in DEVICES for width in WIDTHS),
     *(
@@ -82,6 +85,7 @@ LINTED = [
         for device, interfaces in INTERFACES.items()
         for interface in interfaces[1:]
     ),
+    Configuration("net", queues=4),
 ]
 
 
@@ -118,6 +122,8 @@ def sim(
 
     [bold]blk[/]: a FAT file system image is read whole, a file is written into it, the disk is flushed;
     then the image is opened outside of the simulation, and every file compared.
+
+    [bold]net[/]: 64 KiB in datagrams to a host at the other end of the cable, which sends them back.
 
     [bold]vmmci[/]: a guest finds it, compares its clock with the host's, and is told to set it and to reboot.
 
@@ -248,7 +254,7 @@ def lint_all(
     device: Annotated[str | None, typer.Option("--device", "-d", help="Of this device alone.")] = None,
     interface: Annotated[str, typer.Option("--interface", "-i", help="Of this interface alone.")] = "",
 ) -> None:
-    """Write and lint the Verilog of all devices at all widths, and of all their interfaces at one."""
+    """Write and lint the Verilog of all devices at all widths, and of their other kinds at one."""
     configurations = [
         configuration
         for configuration in LINTED

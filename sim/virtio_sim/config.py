@@ -10,13 +10,23 @@ from virtio_spec.virtio_pci import Interface
 __all__ = ["DEVICES", "INTERFACES", "WIDTHS", "ConfigError", "Configuration", "check_image", "check_seed"]
 
 #: Device types, with the register interfaces that each can have; the first is the default.
-INTERFACES = {"rng": tuple(Interface), "blk": tuple(Interface), "vmmci": (Interface.LEGACY,)}
+INTERFACES = {
+    "rng": tuple(Interface),
+    "blk": tuple(Interface),
+    "net": (Interface.MODERN,),
+    "vmmci": (Interface.LEGACY,),
+}
 DEVICES = tuple(INTERFACES)
 WIDTHS = (64, 128, 256)
 QUEUE_SIZES = tuple(1 << n for n in range(1, 11))
 MOST_TAGS = 228
 MOST_RAM_SECTORS = 65536  # 32 MiB, more than any FPGA has
 MOST_QUEUES = 256
+MOST_PAIRS = 127
+#: Of the engine: chains in flight per queue, and of all queues.
+QUOTA, TOKENS = 16, 4096
+#: What the network device would like: as many short frames as come in the time of two reads of 1 us.
+NET_QUOTA = 128
 
 
 class ConfigError(Exception):
@@ -42,7 +52,7 @@ class Configuration:
     read_only
         Whether the block device offers VIRTIO_BLK_F_RO.
     queues
-        Request queues of the block device.
+        Request queues of the block device, or pairs of queues of the network device.
     packed
         Whether packed rings are offered beside split ones.
     ram_sectors
@@ -89,10 +99,7 @@ class Configuration:
             )
         if self.read_only and self.device != "blk":
             raise ConfigError(f"only blk can be read-only, not {self.device}")
-        if not 1 <= self.queues <= MOST_QUEUES:
-            raise ConfigError(f"the number of queues has to be from 1 to {MOST_QUEUES}, not {self.queues}")
-        if self.queues > 1 and self.device != "blk":
-            raise ConfigError(f"only blk can have several queues, not {self.device}")
+        self._check_queues()
         if not 0 <= self.ram_sectors <= MOST_RAM_SECTORS:
             raise ConfigError(
                 f"a disk in block RAM has up to {MOST_RAM_SECTORS} sectors, not {self.ram_sectors}"
@@ -112,6 +119,14 @@ class Configuration:
         object.__setattr__(self, "interface", str(interface))  # the way to do it in a frozen dataclass
         if self.config_hold < 1:
             raise ConfigError(f"the configuration hold has to be at least 1 cycle, not {self.config_hold}")
+
+    def _check_queues(self) -> None:
+        """How many there are, which for net is how many pairs."""
+        most, what = (MOST_PAIRS, "pairs of queues") if self.device == "net" else (MOST_QUEUES, "queues")
+        if not 1 <= self.queues <= most:
+            raise ConfigError(f"the number of {what} has to be from 1 to {most}, not {self.queues}")
+        if self.queues > 1 and self.device not in ("blk", "net"):
+            raise ConfigError(f"only blk and net can have several queues, not {self.device}")
 
     def _check_vmmci(self) -> None:
         """What vmmci alone has, and what it alone has not."""
@@ -135,6 +150,19 @@ class Configuration:
             if (value := getattr(self, name)) != DEFAULTS[name]:
                 parts.append(text.format(value))
         return "-".join(parts)
+
+    @property
+    def virtqueues(self) -> int:
+        """How many the device has: for net two of each pair, and the control queue."""
+        return 2 * self.queues + 1 if self.device == "net" else self.queues
+
+    @property
+    def quota(self) -> int:
+        """Descriptor chains in flight per queue."""
+        if self.device != "net":
+            return QUOTA
+        room = TOKENS // self.virtqueues
+        return min(NET_QUOTA, 1 << room.bit_length() - 1)
 
     @property
     def profile(self) -> str:

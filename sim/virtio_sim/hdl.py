@@ -9,6 +9,7 @@ import amaranth_virtio
 import virtio_spec
 from amaranth_virtio.devices.blk import BlkDevice
 from amaranth_virtio.devices.interface import Device
+from amaranth_virtio.devices.net import NetDevice
 from amaranth_virtio.devices.ram_blk import RamBlkDevice
 from amaranth_virtio.devices.rng import RngDevice
 from amaranth_virtio.devices.vmmci import VmmciDevice
@@ -53,6 +54,7 @@ def _converted(configuration: Configuration) -> str:
         device=_device(configuration),
         interface=Interface(configuration.interface),
         queue_size=configuration.queue_size,
+        quota=configuration.quota,
         rings=RingOptions(packed=configuration.packed),
         tags=configuration.tags,
         completion_timeout=configuration.completion_timeout,
@@ -70,6 +72,8 @@ def _device(configuration: Configuration) -> Device:
             ack_timeout=configuration.ack_timeout,
             shutdown_timeout=configuration.shutdown_timeout,
         )
+    if configuration.device == "net":
+        return NetDevice(width=configuration.width, pairs=configuration.queues, quota=configuration.quota)
     options: dict[str, Any] = {
         "width": configuration.width,
         "read_only": configuration.read_only,

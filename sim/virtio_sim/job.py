@@ -16,7 +16,8 @@ from .runner import Outcome, run
 
 __all__ = ["Job", "Listener"]
 
-ENTROPY_BYTES = 64 * 1024
+#: Steps that are told how many bytes they are to move.
+STREAMED = {"rng": ("rng: entropy", 64 * 1024), "net": ("net: echo", 64 * 1024)}
 IMAGE_BYTES = 1024 * 1024
 NEW_FILE = "/written through virtio-blk.bin"
 NEW_FILE_BYTES = 20_000
@@ -61,11 +62,9 @@ class Job:
             return [failed], None
         directory = build_root() / "sim" / name
         arguments: dict[str, Any] = {"configuration": self.configuration.as_dict(), "seed": self.seed}
-        if self.configuration.device == "rng":
-            sizes = {"rng: entropy": ENTROPY_BYTES}
-            return self._simulate(
-                executable, directory, arguments | {"bytes": ENTROPY_BYTES}, sizes, listener
-            )
+        if self.configuration.device in STREAMED:
+            step, size = STREAMED[self.configuration.device]
+            return self._simulate(executable, directory, arguments | {"bytes": size}, {step: size}, listener)
         if self.configuration.device == "vmmci":
             return self._simulate(executable, directory, arguments, {}, listener)
         image = fat.make_image(IMAGE_BYTES, seed=self.seed) if self.image is None else self.image

@@ -18,6 +18,7 @@ from virtio_spec.blk import SECTOR_BYTES, BlkReqType
 from . import fat
 from .bring_up import bring_up
 from .config import Configuration
+from .net_session import echo
 from .report import TestResult
 from .runner import parameters, report_event
 from .vmmci_session import START, Session
@@ -48,6 +49,9 @@ async def job(dut) -> None:
         return
     if configuration.device == "rng":
         await _step("rng: entropy", host, bench, lambda progress: _entropy(bench, given["bytes"], progress))
+        return
+    if configuration.device == "net":
+        await _step("net: echo", host, bench, lambda progress: echo(bench, given["bytes"], progress))
         return
     assert image is not None
     device = await bench.start(queue_size=None)

@@ -7,6 +7,7 @@ import pytest
 from amaranth.hdl import Fragment
 from amaranth_virtio.devices.blk import BlkDevice
 from amaranth_virtio.devices.interface import Device, DeviceTable
+from amaranth_virtio.devices.net import NetDevice
 from amaranth_virtio.devices.rng import RngDevice
 from amaranth_virtio.devices.vmmci import VmmciDevice
 from amaranth_virtio.endpoint import Endpoint
@@ -19,6 +20,7 @@ MODERN, TRANSITIONAL, LEGACY = Interface
 #: Every device type with every interface that it can have.
 BUILT = [
     *((device, interface) for device in (RngDevice, BlkDevice) for interface in Interface),
+    (NetDevice, MODERN),
     (VmmciDevice, LEGACY),
 ]
 
@@ -86,6 +88,16 @@ def test_an_interface_that_the_device_cannot_have_is_refused(interface):
     with pytest.raises(ValueError) as caught:
         Endpoint(device=VmmciDevice(), interface=interface)
     assert str(caught.value) == f"interface must be one that the device can have (legacy), not {interface}"
+
+
+def test_a_queue_has_as_many_chains_in_flight_as_its_device_was_made_for():
+    assert Endpoint(device=NetDevice(width=64, quota=32)).quota == 32
+    assert Endpoint(device=NetDevice(width=64, quota=32), quota=32).quota == 32
+    assert Endpoint(device=RngDevice(width=64)).quota == 16
+    assert Endpoint(device=RngDevice(width=64), quota=4).quota == 4
+    with pytest.raises(ValueError) as caught:
+        Endpoint(device=NetDevice(width=64, quota=32), quota=16)
+    assert str(caught.value) == "quota must be that of the device, 32, not 16"
 
 
 def test_a_device_type_without_a_transitional_id_is_modern_only():

@@ -7,7 +7,7 @@ from virtio_sim.build import native_library
 from virtio_sim.config import Configuration
 from virtio_sim.hdl import generate
 
-__all__ = ["BLK", "BLK_TRANSITIONAL", "RNG", "VMMCI", "echo_library", "endpoint_library"]
+__all__ = ["BLK", "BLK_TRANSITIONAL", "RNG", "VMMCI", "echo_library", "endpoint_library", "loop_library"]
 
 #: In cycles: far beyond what the host here takes for an answer, and short enough to wait for.
 PATIENCE = 5_000
@@ -48,6 +48,47 @@ module virtio_endpoint(clk, rst, rx__payload, rx__valid, rx__ready, tx__payload,
 endmodule
 """
 
+#: Bits 31 down to 28 of the speed turn round those of checked, error, last and first, bit 27 that of lane 0.
+LOOP = """
+module virtio_endpoint(clk, rst, rx__payload, rx__valid, rx__ready, tx__payload, tx__valid, tx__ready,
+  mac_port__receive__payload, mac_port__receive__valid, mac_port__receive__ready,
+  mac_port__transmit__payload, mac_port__transmit__valid, mac_port__transmit__ready,
+  mac_port__link_up, mac_port__speed);
+  input clk;
+  input rst;
+  input [{raw}:0] rx__payload;
+  input rx__valid;
+  output rx__ready;
+  output [{raw}:0] tx__payload;
+  output tx__valid;
+  input tx__ready;
+  input [{top}:0] mac_port__receive__payload;
+  input mac_port__receive__valid;
+  output mac_port__receive__ready;
+  output [{top}:0] mac_port__transmit__payload;
+  output mac_port__transmit__valid;
+  input mac_port__transmit__ready;
+  input mac_port__link_up;
+  input [31:0] mac_port__speed;
+  reg [{top}:0] payload;
+  reg valid;
+  assign rx__ready = 1;
+  assign tx__payload = 0;
+  assign tx__valid = 0;
+  assign mac_port__receive__ready = ~valid | mac_port__transmit__ready;
+  assign mac_port__transmit__valid = valid & mac_port__link_up;
+  assign mac_port__transmit__payload = payload
+    ^ {{mac_port__speed[31:28], {{{others}{{1'b0}}}}, mac_port__speed[27], {{{width}{{1'b0}}}}}};
+  always @(posedge clk) begin
+    if (mac_port__receive__ready) begin
+      payload <= mac_port__receive__payload;
+      valid <= mac_port__receive__valid;
+    end
+    if (rst) valid <= 0;
+  end
+endmodule
+"""
+
 
 @cache
 def endpoint_library(configuration: Configuration) -> Path:
@@ -65,3 +106,14 @@ def echo_library(width: int, *, waves: bool = False) -> Path:
     verilog = ECHO.format(top=width + width // 32 + 1)
     configuration = Configuration("blk", width, ram_sectors=1)
     return native_library(verilog, configuration, waves=waves)
+
+
+@cache
+def loop_library(width: int) -> Path:
+    """A device that sends every frame back a cycle after it got it, changed as its cable's speed says.
+
+    While there is no link, it offers nothing.
+    """
+    lanes = width // 8
+    verilog = LOOP.format(raw=width + width // 32 + 1, top=width + lanes + 3, others=lanes - 1, width=width)
+    return native_library(verilog, Configuration("net", width))

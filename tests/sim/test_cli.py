@@ -17,23 +17,25 @@ def call(monkeypatch, capsys, *arguments: str) -> tuple[object, str, str]:
 
 
 WRONG = {
-    "device": (["sim", "--device", "net"], "there is no device 'net'"),
+    "device": (["sim", "--device", "disk"], "there is no device 'disk'"),
     "width": (["hdl", "--width", "96"], "the width has to be 64, 128 or 256 bits, not 96"),
     "width as text": (["sim", "--width", "wide"], "'--width'"),
     "empty queue": (["sim", "--queue-size", "0"], "the queue size has to be a power of two"),
     "tags": (["hdl", "--tags", "0"], "the number of tags has to be from 1 to 228, not 0"),
     "no queues": (["sim", "--queues", "0"], "the number of queues has to be from 1 to 256, not 0"),
     "many queues": (["hdl", "--queues", "257"], "the number of queues has to be from 1 to 256, not 257"),
-    "queues of rng": (["hdl", "-d", "rng", "--queues", "2"], "only blk can have several queues, not rng"),
+    "queues of rng": (["hdl", "-d", "rng", "--queues", "2"], "only blk and net can have several queues"),
     "seed": (["sim", "--seed=-1"], "the seed has to be from 0"),
     "missing image": (["sim", "--image", "no such file"], "there is no image no such file"),
     "image for rng": (["sim", "--device", "rng", "--image", "x"], "an image is for blk, and rng alone"),
     "image for vmmci": (["sim", "-d", "vmmci", "--image", "x"], "an image is for blk, and vmmci alone"),
+    "many pairs": (["hdl", "-d", "net", "--queues", "128"], "the number of pairs of queues has to be from 1"),
+    "interface of net": (["hdl", "-d", "net", "-i", "legacy"], "net can only be modern, not legacy"),
     "interface": (["hdl", "--interface", "old"], "there is no interface 'old'"),
     "interface of vmmci": (["sim", "-d", "vmmci", "-i", "modern"], "vmmci can only be legacy, not modern"),
     "queues of vmmci": (
         ["hdl", "-d", "vmmci", "--queues", "2"],
-        "only blk can have several queues, not vmmci",
+        "only blk and net can have several queues, not vmmci",
     ),
     "RAM of vmmci": (["hdl", "-d", "vmmci", "--ram-sectors", "8"], "only blk can have a disk in block RAM"),
     "queue size of vmmci": (["sim", "-d", "vmmci", "--queue-size", "8"], "vmmci has no virtqueues"),
@@ -75,6 +77,7 @@ def test_of_all_devices_each_gets_the_parameters_that_concern_it(monkeypatch, ca
     assert asked(monkeypatch, capsys, "hdl", *options) == [
         Configuration("rng", 64, queue_size=16, interface="transitional"),
         Configuration("blk", 64, queue_size=16, interface="transitional", queues=3),
+        Configuration("net", 64, queue_size=16, queues=3),
         Configuration("vmmci", 64),
     ]
 
@@ -89,13 +92,15 @@ def test_a_device_that_is_named_comes_alone_and_as_it_is_asked_for(monkeypatch, 
 def test_lint_covers_every_device_at_every_width_and_with_every_interface(monkeypatch, capsys):
     found = asked(monkeypatch, capsys, "lint")
     assert {(c.device, c.width) for c in found} == {
-        (device, width) for device in ("rng", "blk", "vmmci") for width in (64, 128, 256)
+        (device, width) for device in ("rng", "blk", "net", "vmmci") for width in (64, 128, 256)
     }
     assert {(c.device, c.interface) for c in found} == {
         *((device, interface) for device in ("rng", "blk") for interface in Interface),
+        ("net", "modern"),
         ("vmmci", "legacy"),
     }
-    assert len(found) == len(set(found)) == 13
+    assert {c.queues for c in found if c.device == "net"} == {1, 4}
+    assert len(found) == len(set(found)) == 17
 
 
 def test_lint_can_be_asked_for_a_part(monkeypatch, capsys):

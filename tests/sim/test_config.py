@@ -4,7 +4,7 @@ import pytest
 from virtio_sim.config import ConfigError, Configuration, check_image, check_seed
 
 WRONG = {
-    "device": ({"device": "net"}, "there is no device 'net'; choose one of rng, blk, vmmci"),
+    "device": ({"device": "gpu"}, "there is no device 'gpu'; choose one of rng, blk, net, vmmci"),
     "width": ({"width": 512}, "the width has to be 64, 128 or 256 bits, not 512"),
     "no entries": ({"queue_size": 0}, "the queue size has to be a power of two from 2 to 1024, not 0"),
     "odd size": ({"queue_size": 48}, "the queue size has to be a power of two from 2 to 1024, not 48"),
@@ -15,7 +15,15 @@ WRONG = {
         {"device": "blk", "queues": 257},
         "the number of queues has to be from 1 to 256, not 257",
     ),
-    "queues of rng": ({"queues": 2}, "only blk can have several queues, not rng"),
+    "queues of rng": ({"queues": 2}, "only blk and net can have several queues, not rng"),
+    "no pairs": (
+        {"device": "net", "queues": 0},
+        "the number of pairs of queues has to be from 1 to 127, not 0",
+    ),
+    "many pairs": (
+        {"device": "net", "queues": 128},
+        "the number of pairs of queues has to be from 1 to 127, not 128",
+    ),
     "no disk": ({"ram_sectors": -1}, "a disk in block RAM has up to 65536 sectors, not -1"),
     "RAM of rng": ({"ram_sectors": 8}, "only blk can have a disk in block RAM, not rng"),
     "read-only rng": ({"read_only": True}, "only blk can be read-only, not rng"),
@@ -24,11 +32,19 @@ WRONG = {
         "there is no interface 'old'; choose one of modern, transitional, legacy",
     ),
     "modern vmmci": ({"device": "vmmci", "interface": "modern"}, "vmmci can only be legacy, not modern"),
+    "transitional net": (
+        {"device": "net", "interface": "transitional"},
+        "net can only be modern, not transitional",
+    ),
+    "read-only net": ({"device": "net", "read_only": True}, "only blk can be read-only, not net"),
     "transitional vmmci": (
         {"device": "vmmci", "interface": "transitional"},
         "vmmci can only be legacy, not transitional",
     ),
-    "queues of vmmci": ({"device": "vmmci", "queues": 2}, "only blk can have several queues, not vmmci"),
+    "queues of vmmci": (
+        {"device": "vmmci", "queues": 2},
+        "only blk and net can have several queues, not vmmci",
+    ),
     "RAM of vmmci": (
         {"device": "vmmci", "ram_sectors": 8},
         "only blk can have a disk in block RAM, not vmmci",
@@ -74,6 +90,7 @@ def test_a_name_tells_what_is_not_the_default():
     assert Configuration("rng").name == "rng-128"
     assert Configuration("blk", 64, queue_size=16, tags=8, read_only=True).name == "blk-64-q16-t8-ro"
     assert Configuration("blk", queues=3).name == "blk-128-3queues"
+    assert Configuration("net", 256, queues=4).name == "net-256-4queues"
     assert Configuration("blk", ram_sectors=64).name == "blk-128-ram64"
     assert Configuration("blk", interface="modern").name == "blk-128"
     assert Configuration("blk", interface="transitional", tags=8).name == "blk-128-transitional-t8"
@@ -82,7 +99,9 @@ def test_a_name_tells_what_is_not_the_default():
     assert Configuration("vmmci", 64, ack_timeout=50, shutdown_timeout=90).name == "vmmci-64-a50-s90"
 
 
-@pytest.mark.parametrize("device, interface", [("rng", "modern"), ("blk", "modern"), ("vmmci", "legacy")])
+@pytest.mark.parametrize(
+    "device, interface", [("rng", "modern"), ("blk", "modern"), ("net", "modern"), ("vmmci", "legacy")]
+)
 def test_the_interface_is_the_devices_first_unless_given(device, interface):
     assert Configuration(device).interface == interface
     assert Configuration(device) == Configuration(device, interface=interface)
@@ -96,8 +115,22 @@ def test_a_configuration_survives_json(interface):
 
 def test_a_configuration_has_its_part_of_the_test_list():
     assert Configuration("rng").profile == Configuration("blk").profile == "default"
-    assert Configuration("blk", queues=2).profile == "queues"
+    assert Configuration("blk", queues=2).profile == Configuration("net", queues=2).profile == "queues"
     assert Configuration("blk", read_only=True).profile == "read_only"
+
+
+@pytest.mark.parametrize(
+    "pairs, quota", [(1, 128), (15, 128), (16, 64), (31, 64), (32, 32), (64, 16), (127, 16)]
+)
+def test_a_network_device_has_as_many_chains_in_flight_as_there_are_tokens_for(pairs, quota):
+    """Of 4096, a queue has up to 128; a pair has two queues, and one more is for control."""
+    assert Configuration("net", queues=pairs).quota == quota
+    assert (2 * pairs + 1) * quota <= 4096
+
+
+def test_other_devices_have_16_chains_in_flight_per_queue():
+    assert {Configuration(device).quota for device in ("rng", "blk", "vmmci")} == {16}
+    assert Configuration("blk", queues=256).quota == 16
 
 
 def test_an_image_is_a_multiple_of_512_bytes(tmp_path):

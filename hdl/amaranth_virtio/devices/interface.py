@@ -104,6 +104,8 @@ class Device(wiring.Component):
     """
 
     table: DeviceTable
+    #: Chains of a queue that may be here at a time, if the device depends on how many they are.
+    quota: int | None = None
 
     def __init__(self, *, table: DeviceTable, width: int, backend: Mapping[str, Any]):
         self.table = table

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -65,7 +65,9 @@ class AddressTable(wiring.Component):
                 get.addr.eq(Cat(self.step, searched, bank)),
             ]
             exists = Signal(name=f"exists{column}")
-            m.d.sync += exists.eq(Mux(count[:2] > column, count[2:] >= self.step, count[2:] > self.step))
+            whole_row = count[2:] > self.step
+            in_last_row = count[:2] > column if column < COLUMNS - 1 else 0
+            m.d.sync += exists.eq(whole_row | ((count[2:] == self.step) & in_last_row))
             found.append(exists & (get.data == self.address))
         every = Signal()
         m.d.sync += every.eq(count > ADDRESSES)

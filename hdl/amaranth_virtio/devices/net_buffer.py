@@ -101,7 +101,7 @@ class ReceiveBuffer(wiring.Component):
             last.eq(packet.last),
             error.eq(packet.error),
             checked.eq(packet.checked),
-            end.eq(_last_lane(packet.keep)),
+            end.eq(_last_lane(m, packet.keep)),
         ]
 
         start = Signal.like(put.addr)  # of the frame
@@ -177,7 +177,7 @@ class ReceiveBuffer(wiring.Component):
         return m
 
 
-def _last_lane(keep: Any) -> Any:
+def _last_lane(m: Module, keep: Any) -> Any:
     """The number of the last lane that is set: they are contiguous, and the first one is set."""
     # A search by halves: each bit says whether the lane in the middle of what is left is set.
     bits: list[Any] = []
@@ -186,5 +186,7 @@ def _last_lane(keep: Any) -> Any:
         for upper in range(1, 1 << len(bits)):
             path = Cat(reversed(bits)) == upper
             bit = Mux(path, keep[(upper << (level + 1)) | (1 << level)], bit)
-        bits.append(bit)
+        found = Signal(name=f"last_lane{level}")
+        m.d.comb += found.eq(bit)
+        bits.append(found)
     return Cat(reversed(bits))

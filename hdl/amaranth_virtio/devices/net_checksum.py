@@ -63,13 +63,12 @@ class Checksum(wiring.Component):
                 number.eq(Mux(row.last, 0, number + 1)),
                 begun.eq((begun | here) & ~row.last),
             ]
-        masked = Cat(
-            row.data.word_select(lane, 8)
-            & ((begun | (here & (self.start[:inside] <= lane))) & (~row.last | (row.count > lane))).replicate(
-                8
-            )
-            for lane in range(lanes)
-        )
+        masked = Signal(self.width)
+        for lane in range(lanes):
+            # ``start`` lies at or before the last lane in any case.
+            behind = self.start[:inside] <= lane if lane < lanes - 1 else 1
+            counts = (begun | (here & behind)) & (~row.last | (row.count > lane))
+            m.d.comb += masked.word_select(lane, 8).eq(row.data.word_select(lane, 8) & counts.replicate(8))
 
         # The order of bytes does not matter as long as it is one; words are little-endian.
         valid, last = Signal(3), Signal(3)

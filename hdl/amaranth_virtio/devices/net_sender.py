@@ -106,7 +106,7 @@ class FrameSender(wiring.Component):
                 out.first.eq(read_first),
                 out.last.eq(read_last),
                 out.error.eq(0),
-                out.keep.eq(Cat(~read_last | (read_end >= lane) for lane in range(lanes))),
+                out.keep.eq(Cat(1, (~read_last | (read_end >= lane) for lane in range(1, lanes)))),
             ]
             for word in range(words):
                 for flag, byte in ((lower[word], 2 * word), (upper[word], 2 * word + 1)):

@@ -14,6 +14,8 @@ from virtio_models.blk import Blk
 from virtio_models.clock import Clock
 from virtio_models.disk import Disk
 from virtio_models.entropy import EntropySource
+from virtio_models.net import Net
+from virtio_models.network import Network
 from virtio_models.rng import Rng
 from virtio_models.vmmci import Vmmci
 from virtio_spec.virtio_pci import Interface
@@ -57,10 +59,11 @@ def _on_model(run: Run, seed: int, listener: Listener) -> Facts:
 
 def _model(run: Run, driver: Driver, seed: int) -> Bench:
     configuration = run.configuration
-    storage, entropy, clock = Disk(SECTORS), EntropySource(seed), Clock()
+    storage, entropy, network, clock = Disk(SECTORS), EntropySource(seed), Network(), Clock()
     kinds: dict[str, Callable[[], Any]] = {
         "rng": lambda: Rng(entropy),
         "blk": lambda: Blk(storage, read_only=configuration.read_only, queues=configuration.queues),
+        "net": lambda: Net(network, pairs=configuration.queues),
         "vmmci": lambda: Vmmci(clock),
     }
     kind = kinds[configuration.device]()
@@ -74,13 +77,14 @@ def _model(run: Run, driver: Driver, seed: int) -> Bench:
         queue_size=configuration.queue_size,
         disk=storage,
         entropy=entropy,
+        network=network,
         clock=clock,
         vmmci=ModelVmmci(timed) if timed else None,
         interface=interface,
         transport=driver.transport,
         habit=driver.habit,
         read_only=configuration.read_only,
-        queues=configuration.queues,
+        queues=configuration.virtqueues,
         variant=driver.variant,
         seed=seed,
         config_hold_ns=1_000_000_000,

@@ -124,7 +124,7 @@ def plan(
 
 def _more(device: str) -> Sequence[dict[str, Any]]:
     """What a device can be besides."""
-    return ({"read_only": True}, {"queues": QUEUES}) if device == "blk" else ()
+    return {"blk": ({"read_only": True}, {"queues": QUEUES}), "net": ({"queues": QUEUES},)}.get(device, ())
 
 
 def _configuration(device: str, interface: str, **options: Any) -> Configuration:

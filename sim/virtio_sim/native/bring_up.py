@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from cocotbext.virtio.backends.native import NativeHost
-from cocotbext.virtio.backends.native_ports import NativeVmmci, serve_disk, show_clock
+from cocotbext.virtio.backends.native_ports import NativeVmmci, serve_disk, serve_network, show_clock
 from cocotbext.virtio.suite import Bench
 from virtio_models.clock import Clock
 from virtio_models.disk import Disk
@@ -52,6 +52,8 @@ async def bring_up(
         endpoint.entropy(bench.entropy.next_byte)
     elif configuration.device == "blk":
         serve_disk(endpoint, bench.disk)
+    elif configuration.device == "net":
+        serve_network(endpoint, bench.network)
     else:
         show_clock(endpoint, bench.clock)
         bench.vmmci = NativeVmmci(host)

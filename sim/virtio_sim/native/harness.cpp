@@ -10,6 +10,7 @@
 #include "backends.h"
 #include "completer.h"
 #include "link.h"
+#include "mac.h"
 #include "memory.h"
 #include "packet.h"
 #include "ports.h"
@@ -41,6 +42,10 @@ struct vn {
 #ifdef VN_RNG
           ,
           entropy(*top)
+#endif
+#ifdef VN_NET
+          ,
+          mac(*top, &findings)
 #endif
 #ifdef VN_VMMCI
           ,
@@ -82,6 +87,9 @@ struct vn {
 #ifdef VN_RNG
         entropy.clear();
 #endif
+#ifdef VN_NET
+        mac.clear();
+#endif
 #ifdef VN_VMMCI
         vmmci.clear();
 #endif
@@ -120,10 +128,10 @@ struct vn {
         if (!packet.empty()) log(packet, false);
         moved |= tx.sample(&packet, &findings);
         if (!packet.empty()) from_device(std::move(packet));
-        moved |= sample_backends();
+        uint32_t events = 0;
+        moved |= sample_backends(&events);
         cycles++;
 
-        uint32_t events = 0;
         while (to_host.receive(&packet, cycles)) events |= at_host(packet);
         // Completions that wait do so here, where they can still change places.
         if (rx.size() < RX_AHEAD && to_device.ready(cycles) && completer.next(&packet, cycles))
@@ -142,18 +150,26 @@ struct vn {
 #ifdef VN_RNG
         entropy.drive(pauses);
 #endif
+#ifdef VN_NET
+        mac.drive(cycles, pauses);
+#endif
 #ifdef VN_VMMCI
         vmmci.drive();
 #endif
     }
 
-    bool sample_backends() {
+    bool sample_backends([[maybe_unused]] uint32_t *events) {
         bool moved = false;
 #ifdef VN_BLK
         moved |= storage.sample(cycles);
 #endif
 #ifdef VN_RNG
         moved |= entropy.sample();
+#endif
+#ifdef VN_NET
+        bool frame_sent;
+        moved |= mac.sample(&frame_sent);
+        if (frame_sent) *events |= VN_SENT;
 #endif
 #ifdef VN_VMMCI
         moved |= vmmci.sample();
@@ -272,6 +288,9 @@ struct vn {
 #endif
 #ifdef VN_RNG
     Entropy entropy;
+#endif
+#ifdef VN_NET
+    Mac mac;
 #endif
 #ifdef VN_VMMCI
     Vmmci vmmci;
@@ -411,6 +430,43 @@ int vn_event(vn *v, uint32_t *kind, uint32_t *command) {
 #else
     (void)v, (void)kind, (void)command;
     return 0;
+#endif
+}
+void vn_set_network(vn *v, vn_sent_fn sent, vn_arrive_fn arrive, void *user) {
+#ifdef VN_NET
+    v->mac.sent = sent, v->mac.arrive = arrive, v->mac.user = user;
+#else
+    (void)v, (void)sent, (void)arrive, (void)user;
+#endif
+}
+void vn_set_cable(vn *v, int link_up, uint32_t speed) {
+#ifdef VN_NET
+    v->mac.set_cable(link_up, speed);
+#else
+    (void)v, (void)link_up, (void)speed;
+#endif
+}
+void vn_frame(vn *v, const uint8_t *data, uint32_t size, uint32_t flags) {
+#ifdef VN_NET
+    v->mac.put(data, size, flags);
+#else
+    (void)v, (void)data, (void)size, (void)flags;
+#endif
+}
+void vn_set_traffic(vn *v, const uint8_t *data, uint32_t size, uint64_t count, uint32_t period) {
+#ifdef VN_NET
+    v->mac.set_traffic(data, size, count, period);
+#else
+    (void)v, (void)data, (void)size, (void)count, (void)period;
+#endif
+}
+uint32_t vn_sent(const vn *v, uint64_t *frames, uint64_t *octets) {
+#ifdef VN_NET
+    *frames = v->mac.frames, *octets = v->mac.octets;
+    return v->mac.check.value();
+#else
+    (void)v;
+    return *frames = *octets = 0;
 #endif
 }
 

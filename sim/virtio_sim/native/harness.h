@@ -20,6 +20,7 @@ enum {
     VN_ANSWER = 4,    // an injected request was answered
     VN_TAKEN = 8,     // the device has taken all packets that were to go to it
     VN_QUIET = 16,    // nothing has moved on any port for `quiet` cycles
+    VN_SENT = 32,     // the device has sent a frame
 };
 
 // The link between host and device. All zero: packets arrive in the cycle in which they are complete.
@@ -42,6 +43,12 @@ typedef struct {
 typedef int (*vn_storage_fn)(void *user, int operation, uint64_t sector, uint32_t count, uint8_t *data);
 // The next sample of the noise source.
 typedef uint8_t (*vn_entropy_fn)(void *user);
+// Sees a frame of the device.
+typedef void (*vn_sent_fn)(void *user, const uint8_t *data, uint32_t size);
+// There is time for a frame to the device: it goes there with vn_frame. Called again only after one was.
+typedef void (*vn_arrive_fn)(void *user);
+// Flags of a frame to the device: it came damaged; the checksum of the segment inside was found right.
+enum { VN_DAMAGED = 1, VN_CHECKED = 2 };
 // Sees a completion of the host on its way to the device; what goes there instead it sends with vn_inject.
 typedef void (*vn_tamper_fn)(void *user, const uint32_t *dwords, uint32_t count);
 
@@ -87,6 +94,14 @@ void vn_set_entropy(vn *, vn_entropy_fn, void *user);  // without it: from the l
 void vn_set_clock(vn *, uint64_t seconds, uint32_t microseconds);
 int vn_command(vn *, uint32_t command, uint64_t timeout);   // vmmci: the answer's kind, or -1
 int vn_event(vn *, uint32_t *kind, uint32_t *command);      // 0: none
+void vn_set_network(vn *, vn_sent_fn, vn_arrive_fn, void *user);
+void vn_set_cable(vn *, int link_up, uint32_t speed);  // and ask for frames; in Mbit/s, a cycle being 4 ns
+void vn_frame(vn *, const uint8_t *data, uint32_t size, uint32_t flags);  // of 1 octet or more
+// Frames like this one to the device, their number in the last 4 octets, the next one begins after `period`
+// cycles at the earliest.
+void vn_set_traffic(vn *, const uint8_t *data, uint32_t size, uint64_t count, uint32_t period);
+// Frames and octets that the device sent; returns the CRC-32 of all of them, one after the other.
+uint32_t vn_sent(const vn *, uint64_t *frames, uint64_t *octets);
 
 #ifdef __cplusplus
 }

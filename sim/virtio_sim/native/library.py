@@ -22,6 +22,7 @@ class Event(IntFlag):
     ANSWER = 4
     TAKEN = 8
     QUIET = 16
+    SENT = 32
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,8 @@ _HANDLE, _U32, _U64, _INT = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64, c
 _WORDS = ctypes.POINTER(_U32)
 _TAMPER = ctypes.CFUNCTYPE(None, ctypes.c_void_p, _WORDS, _U32)
 _SERVE = ctypes.CFUNCTYPE(_INT, ctypes.c_void_p, _INT, _U64, _U32, ctypes.c_void_p)
+_SENT = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, _U32)
+_ARRIVE = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 _SOURCE = ctypes.CFUNCTYPE(ctypes.c_uint8, ctypes.c_void_p)
 
 #: Result and arguments behind the handle.
@@ -121,6 +124,11 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "vn_set_clock": (None, [_U64, _U32]),
     "vn_command": (_INT, [_U32, _U64]),
     "vn_event": (_INT, [_WORDS, _WORDS]),
+    "vn_set_network": (None, [_SENT, _ARRIVE, ctypes.c_void_p]),
+    "vn_set_cable": (None, [_INT, _U32]),
+    "vn_frame": (None, [ctypes.c_char_p, _U32, _U32]),
+    "vn_set_traffic": (None, [ctypes.c_char_p, _U32, _U64, _U32]),
+    "vn_sent": (_U32, [ctypes.POINTER(_U64), ctypes.POINTER(_U64)]),
 }
 
 #: Fmt and Type of the host's requests.
@@ -440,3 +448,42 @@ class NativeEndpoint:
         while self._call("vn_event", ctypes.byref(kind), ctypes.byref(command)):
             found.append((kind.value, command.value))
         return found
+
+    def network(
+        self, sent: Callable[[bytes], None], arrive: Callable[[], tuple[bytes, bool, bool] | None]
+    ) -> None:
+        """``sent`` gets the device's frames. ``arrive`` gives the next one for it, or nothing.
+
+        With a frame comes whether it is damaged, and whether its checksum was found right. After ``arrive``
+        gave nothing it is called again only after :meth:`cable`. Frames come as fast as the cable is.
+        """
+
+        def note(address: int, size: int) -> None:
+            sent(ctypes.string_at(address, size))
+
+        def fetch() -> None:
+            if (frame := arrive()) is not None:
+                data, damaged, checked = frame
+                self._call("vn_frame", data, len(data), damaged | checked << 1)
+
+        made = self._callback("sent", _SENT, note, None), self._callback("arrive", _ARRIVE, fetch, None)
+        self._call("vn_set_network", *made, None)
+
+    def cable(self, up: bool, speed: int) -> None:
+        """State of the link, and its speed in Mbit/s; there may be frames on it, too."""
+        self._call("vn_set_cable", up, speed)
+
+    def traffic(self, frame: bytes, count: int, *, period: int = 0) -> None:
+        """Put frames like ``frame`` on the cable, their number, little-endian, in the last 4 octets.
+
+        The next one begins after ``period`` cycles at the earliest.
+        """
+        if len(frame) < 4:
+            raise ValueError(f"a frame of {len(frame)} octets has no place for a number")
+        self._call("vn_set_traffic", frame, len(frame), count, period)
+
+    def sent(self) -> tuple[int, int, int]:
+        """Frames and octets that the device sent so far, and the CRC-32 of all of them in a row."""
+        frames, octets = _U64(), _U64()
+        check = self._call("vn_sent", ctypes.byref(frames), ctypes.byref(octets))
+        return frames.value, octets.value, check

@@ -1,4 +1,4 @@
-"""What is behind the devices, at their ports: a :class:`Disk`, noise, time, and the host of a vmmci.
+"""What is behind the devices, at their ports: a disk, a cable, noise, time, and the host of a vmmci.
 
 The packed payloads follow the port descriptions of the gateware, least significant bits first.
 """
@@ -11,20 +11,23 @@ from typing import Any
 
 import cocotb
 from cocotb.queue import Queue
-from cocotb.triggers import Event, RisingEdge
+from cocotb.triggers import ClockCycles, Event, RisingEdge
 from virtio_models.clock import Clock
 from virtio_models.disk import Disk, DiskError
 from virtio_models.entropy import EntropySource
+from virtio_models.network import Network
 from virtio_spec.blk import SECTOR_BYTES
 from virtio_spec.vmmci import VmmciAnswer, VmmciCommand, VmmciEvent
 
 from .streams import Sink, Source, Stream
 
-__all__ = ["ClockPort", "EntropyPort", "StoragePort", "VmmciPort"]
+__all__ = ["ClockPort", "EntropyPort", "MacPort", "StoragePort", "VmmciPort"]
 
 _READ, _WRITE, _FLUSH, _DISCARD, _WRITE_ZEROES = range(5)
 #: Cycles that a storage thinks about a request, at most.
 MOST_PAUSE = 40
+#: Octets of a cable's time that a frame takes beside its own, and a cable's Mbit/s that are 1 bit per cycle.
+BETWEEN_FRAMES, MBIT_PER_CYCLE = 24, 250
 
 
 class EntropyPort:
@@ -202,6 +205,94 @@ class StoragePort:
                 disk.flush()
         except DiskError:
             return False
+        return True
+
+
+class MacPort:
+    """A MAC between the streams of ``mac_port`` and ``network``, whose frames come as fast as its cable is.
+
+    Parameters
+    ----------
+    dut
+        Has the streams ``transmit`` and ``receive``, ``link_up`` and ``speed``.
+    clk
+        Clock, of 4 ns.
+    width
+        Of the streams' data, in bits.
+    network
+        The cable.
+    stall, seed
+        Pauses, as for :class:`~.streams.Source`.
+
+    Attributes
+    ----------
+    findings
+        Broken handshakes and frames of the device.
+    """
+
+    def __init__(
+        self, dut: Any, *, clk: Any, width: int, network: Network, stall: float = 0.0, seed: int = 0
+    ):
+        self.findings: list[str] = []
+        self._network, self._lanes = network, width // 8
+        self._taken: bytearray | None = None  # of the frame that is being sent
+        self._there = Event()
+        pauses: dict[str, Any] = {"clk": clk, "stall": stall, "seed": seed}
+        Sink(
+            stream=Stream(dut, "mac_port__transmit"),
+            on_beat=self._beat,
+            on_error=self.findings.append,
+            **pauses,
+        )
+        self._source = Source(stream=Stream(dut, "mac_port__receive"), **pauses)
+        self._link_up, self._speed = dut.mac_port__link_up, dut.mac_port__speed
+        self._clk = clk
+        self._changed()
+        network.listeners.append(self._changed)
+        cocotb.start_soon(self._arrive())
+
+    def _changed(self) -> None:
+        self._link_up.value, self._speed.value = int(self._network.link_up), self._network.speed
+        self._there.set()
+
+    async def _arrive(self) -> None:
+        while True:
+            frame = self._network.take()
+            if frame is None:
+                self._there.clear()
+                await self._there.wait()
+                continue
+            starts = range(0, len(frame.data), self._lanes)
+            for start in starts:
+                part = frame.data[start : start + self._lanes]
+                last = start == starts[-1]
+                flags = (not start) | last << 1 | (last and frame.error) << 2 | (last and frame.checked) << 3
+                beat = (1 << len(part)) - 1 | flags << self._lanes
+                self._source.put(int.from_bytes(part, "little") | beat << 8 * self._lanes)
+            cycles = (len(frame.data) + BETWEEN_FRAMES) * 8 * MBIT_PER_CYCLE // max(self._network.speed, 1)
+            await ClockCycles(self._clk, max(cycles, len(starts)))
+
+    def _beat(self, payload: int) -> bool:
+        """A beat of the device; keeps to the same rules as ``mac.h``."""
+        lanes = self._lanes
+        part = (payload & (1 << 8 * lanes) - 1).to_bytes(lanes, "little")
+        keep, flags = payload >> 8 * lanes & (1 << lanes) - 1, payload >> 9 * lanes
+        first, last, error, checked = (bool(flags >> bit & 1) for bit in range(4))
+        if not keep or keep & (keep + 1):
+            self.findings.append(f"lanes {keep:#x} of a frame are not contiguous from lane 0")
+        elif not last and keep.bit_length() != lanes:
+            self.findings.append("a beat of a frame is not full and not the last")
+        if first == (self._taken is not None):
+            self.findings.append("a frame starts inside another" if first else "a frame has no first beat")
+        if (error and not last) or checked:
+            self.findings.append("a flag of a frame does not belong on its beat")
+        if first or self._taken is None:
+            self._taken = bytearray()
+        self._taken += part[: keep.bit_length()]
+        if last:
+            frame, self._taken = bytes(self._taken), None
+            if not error:
+                self._network.put(frame)
         return True
 
 

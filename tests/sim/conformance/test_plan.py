@@ -52,7 +52,11 @@ def test_what_is_named_is_all_that_is_run():
 
 
 def test_devices_without_the_interface_are_left_out_unless_they_were_named():
-    assert {run.configuration.device for run in plan("model", interface="modern")} == {"rng", "blk"}
+    assert {run.configuration.device for run in plan("model", interface="modern")} == {
+        "rng",
+        "blk",
+        "net",
+    }
     with pytest.raises(ConfigError, match="^vmmci can only be legacy, not modern$"):
         plan("model", device="vmmci", interface="modern")
 

@@ -222,7 +222,7 @@ class NativeHost(Host):
             left = end - self.now_ns()
             if left <= 0:
                 raise HostTimeout(f"did not happen within {timeout_ns} ns")
-            self.run(left, Stop.STORED | Stop.MESSAGE)
+            self.run(left, Stop.STORED | Stop.MESSAGE | Stop.SENT)
 
     async def sleep(self, ns: int) -> None:
         """See :class:`Host`."""

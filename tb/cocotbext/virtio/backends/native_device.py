@@ -14,6 +14,7 @@ class Stop(IntFlag):
     MESSAGE = 2
     ANSWER = 4
     TAKEN = 8
+    SENT = 32
 
 
 class NativeDevice(Protocol):
@@ -107,6 +108,19 @@ class NativeDevice(Protocol):
 
     def entropy(self, source: Callable[[], int]) -> None:
         """Where the noise comes from."""
+        ...
+
+    def network(
+        self, sent: Callable[[bytes], None], arrive: Callable[[], tuple[bytes, bool, bool] | None]
+    ) -> None:
+        """Who gets the device's frames, and gives it others: whether damaged, whether checked and right.
+
+        After it gave nothing it is called again only after :meth:`cable`.
+        """
+        ...
+
+    def cable(self, up: bool, speed: int) -> None:
+        """State of the link, and its speed in Mbit/s; there may be frames on it, too."""
         ...
 
     def clock(self, seconds: int, microseconds: int) -> None:

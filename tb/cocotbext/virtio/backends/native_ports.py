@@ -1,9 +1,10 @@
-"""What is behind a native device: a :class:`Disk`, noise, time, and the host of a vmmci."""
+"""What is behind a native device: a :class:`Disk`, a :class:`Network`, noise, time, a vmmci's host."""
 
 import ctypes
 
 from virtio_models.clock import Clock
 from virtio_models.disk import Disk, DiskError
+from virtio_models.network import Network
 from virtio_spec.blk import SECTOR_BYTES
 from virtio_spec.vmmci import VmmciAnswer, VmmciCommand, VmmciEvent
 
@@ -11,7 +12,7 @@ from ..host import HostTimeout
 from .native import NativeHost
 from .native_device import NativeDevice
 
-__all__ = ["NativeVmmci", "serve_disk", "show_clock"]
+__all__ = ["NativeVmmci", "serve_disk", "serve_network", "show_clock"]
 
 _READ, _WRITE, _FLUSH, _DISCARD, _, _WRITE_ZEROES_UNMAP = range(6)
 
@@ -41,6 +42,21 @@ def serve_disk(device: NativeDevice, disk: Disk) -> None:
 
     resized(disk.capacity)
     disk.listeners.append(resized)
+
+
+def serve_network(device: NativeDevice, network: Network) -> None:
+    """Put ``network`` behind the MAC."""
+
+    def arrive() -> tuple[bytes, bool, bool] | None:
+        frame = network.take()
+        return None if frame is None else (frame.data, frame.error, frame.checked)
+
+    def changed() -> None:
+        device.cable(network.link_up, network.speed)
+
+    device.network(network.put, arrive)
+    network.listeners.append(changed)
+    changed()
 
 
 def show_clock(device: NativeDevice, clock: Clock) -> None:
