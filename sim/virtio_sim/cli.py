@@ -15,6 +15,7 @@ from .benchmarks.guests import BootFailed
 from .benchmarks.report import NoResults
 from .build import BuildError, build_root, lint
 from .config import DEVICES, INTERFACES, WIDTHS, ConfigError, Configuration, check_image, check_seed
+from .conformance.backends import DeviceUnknown
 from .conformance.command import conformance
 from .cosim.listener import SocketInUse
 from .cosim.serve import serve
@@ -326,7 +327,7 @@ def main() -> None:
     except (ConfigError, SocketInUse, NoResults) as error:
         typer.echo(f"{NAME}: {error}", err=True)
         sys.exit(2)
-    except (BuildError, ArtifactError, BootFailed, Disagreement, SynthesisError) as error:
+    except (BuildError, DeviceUnknown, ArtifactError, BootFailed, Disagreement, SynthesisError) as error:
         typer.echo(f"{NAME}: {error}", err=True)
         sys.exit(1)
     except UsageError as error:

@@ -29,7 +29,12 @@ from ..runner import run as simulate
 from ..suite_bench import FACTS
 from .plan import Driver, Run
 
-__all__ = ["execute"]
+__all__ = ["DeviceUnknown", "execute"]
+
+
+class DeviceUnknown(Exception):
+    """A simulation did not get as far as to say what its device is; the message is for the user."""
+
 
 #: Called with each result.
 Listener = Callable[[CaseResult], None]
@@ -166,7 +171,7 @@ def _on_cocotb(run: Run, seed: int, listener: Listener) -> Facts:
             listener(CaseResult(case.name, str(driver), case.proves, f"did not run: {_why(outcome)}"))
         facts = facts or _facts(outcome)
     if facts is None:
-        raise RuntimeError(f"nothing could be found out about the device of {run.name}")
+        raise DeviceUnknown(f"nothing could be found out about the device of {run.name}")
     return facts
 
 
