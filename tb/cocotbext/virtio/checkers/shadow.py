@@ -101,8 +101,11 @@ class ConfigShadow:
         return found
 
     def _store(self, offset: int, mask: int, value: int) -> None:
-        self._dwords[offset] = self._dwords.get(offset, 0) & ~mask | value & mask
-        self._known[offset] = self._known.get(offset, 0) | mask
+        known, held = self._known.get(offset, 0), self._dwords.get(offset, 0)
+        after = held & ~mask | value & mask
+        if known | mask == known and after == held and offset in self._dwords:
+            return  # most of what is read is known
+        self._dwords[offset], self._known[offset] = after, known | mask
         self._settings = None
 
     def _reset(self, device_control: int) -> None:

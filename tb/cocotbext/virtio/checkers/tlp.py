@@ -133,6 +133,8 @@ class TlpChecker:
         held = [self.shadow.settings(), *(r.before for r in self._requests.values() if r.before)]
         if self._before_reset:
             held.append(self._before_reset)
+        if len(held) == 1:
+            return held[0]
         return Settings(*(max(values) for values in zip(*(vars(one).values() for one in held), strict=True)))
 
     def _requester(self, packet: Packet) -> None:
