@@ -1,39 +1,111 @@
 """Amaranth simulation for unit tests: one clock, a deadline, and seeded stalls."""
 
 import random
+from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable
+from functools import lru_cache
 from typing import Any
 
 from amaranth.sim import Simulator
 
-__all__ = ["STALLS", "receive", "send", "simulate", "steady"]
+from .shapes import remember_shapes
+
+__all__ = ["KEPT", "STALLS", "design", "receive", "send", "simulate", "stalled", "steady"]
 
 #: Probability that a stream's end holds back in a cycle.
 STALLS = (0.0, 0.5, 0.9)
+#: Of the clock, in seconds.
+PERIOD = 4e-9
+#: Designs, and simulators of designs, that are kept for the next test.
+KEPT = 8
+#: Places for benches that are waited for and for others, in a simulator; another number of benches fits too.
+PLACES = 4, 12
+
+Testbench = Callable[[Any], Coroutine[Any, Any, None]]
+
+remember_shapes()
+
+
+def stalled(*widths: int) -> list[tuple[int, float]]:
+    """Pairs of width and :data:`STALLS`, where what they do has little to do with each other.
+
+    Every width with pauses, the narrowest and the widest at full rate too, and the narrowest also almost
+    standing still.
+    """
+    none, some, most = STALLS
+    full = {min(widths), max(widths)}
+    return [(width, stall) for width in widths for stall in (none, some) if stall or width in full] + [
+        (min(widths), most)
+    ]
+
+
+@lru_cache(maxsize=KEPT, typed=True)
+def design(component: Callable[..., Any], **arguments: Any) -> Any:
+    """``component(**arguments)``; the same object again for the tests that follow.
+
+    Most of a short simulation's time is elaboration. :func:`simulate` does that once for each object, so
+    whoever gets the design from here shares it. Nothing but its signals and memories may change.
+    """
+    return component(**arguments)
+
+
+class _Simulator:
+    """A simulator of ``dut`` for any number of runs, each from the reset state, with other benches.
+
+    Its benches cannot be taken back, so it has places that run whatever bench is there; ``places`` of them
+    are waited for, and for others.
+    """
+
+    def __init__(self, dut: Any, places: tuple[int, int]):
+        self._benches: list[list[Testbench]] = []
+        self._simulator = Simulator(dut)
+        self._simulator.add_clock(PERIOD)
+        for kind, count in enumerate(places):
+            for number in range(count):
+                self._simulator.add_testbench(self._place(kind, number), background=kind == 1)
+        self._used = False
+
+    def _place(self, kind: int, number: int) -> Testbench:
+        async def run(ctx: Any) -> None:
+            benches = self._benches[kind]
+            if number < len(benches):
+                await benches[number](ctx)
+
+        return run
+
+    def run(self, *benches: list[Testbench]) -> None:
+        """Run the first until their end, and the second with them."""
+        self._benches = [*benches]
+        if self._used:
+            self._simulator.reset()
+        self._used = True
+        self._simulator.run()
+
+
+#: By design and places; the one used last at the end.
+_simulators: OrderedDict[tuple[Any, tuple[int, int]], _Simulator] = OrderedDict()
 
 
 def simulate(
     dut: Any,
-    *testbenches: Callable[[Any], Coroutine[Any, Any, None]],
-    background: Iterable[Callable[[Any], Coroutine[Any, Any, None]]] = (),
+    *testbenches: Testbench,
+    background: Iterable[Testbench] = (),
     deadline: int = 10_000,
 ) -> None:
     """Run ``testbenches`` to their end; more than ``deadline`` cycles is an ``AssertionError``.
 
     ``background`` benches (monitors, responders) run along and are not waited for.
     """
-    simulator = Simulator(dut)
-    simulator.add_clock(4e-9)
     unfinished = {number: bench.__qualname__ for number, bench in enumerate(testbenches)}
 
-    def tracked(number: int, bench: Callable[[Any], Coroutine[Any, Any, None]]) -> Any:
+    def tracked(number: int, bench: Testbench) -> Testbench:
         async def run(ctx: Any) -> None:
             await bench(ctx)
             del unfinished[number]
 
         return run
 
-    def abandoned(bench: Callable[[Any], Coroutine[Any, Any, None]]) -> Any:
+    def abandoned(bench: Testbench) -> Testbench:
         async def run(ctx: Any) -> None:
             try:
                 await bench(ctx)
@@ -47,24 +119,21 @@ def simulate(
     ended = False
 
     async def watchdog(ctx: Any) -> None:
-        try:
-            await ctx.tick().repeat(deadline)
-        except RuntimeError:
-            # As above: garbage collection may come to this one before the one that waits for it.
-            if ended:
-                return
-            raise
+        await ctx.delay(deadline * PERIOD)  # rather than cycle by cycle
         raise AssertionError(f"deadlock: {', '.join(unfinished.values())} not finished in {deadline} cycles")
 
-    for number, bench in enumerate(testbenches):
-        simulator.add_testbench(tracked(number, abandoned(bench)))
-    for bench in background:
-        simulator.add_testbench(abandoned(bench), background=True)
-    simulator.add_testbench(abandoned(watchdog), background=True)
+    waited_for = [tracked(number, abandoned(bench)) for number, bench in enumerate(testbenches)]
+    others = [abandoned(bench) for bench in (*background, watchdog)]
+    key = dut, (max(PLACES[0], len(waited_for)), max(PLACES[1], len(others)))
+    # One that ends with an error is not used again.
+    simulator = _simulators.pop(key, None) or _Simulator(*key)
     try:
-        simulator.run()
+        simulator.run(waited_for, others)
     finally:
         ended = True
+    _simulators[key] = simulator
+    while len(_simulators) > KEPT:
+        _simulators.popitem(last=False)
 
 
 async def send(
