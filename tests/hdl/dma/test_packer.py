@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from amaranth_virtio.dma.packer import Packer
-from helpers.simulation import STALLS, receive, send, simulate
+from helpers.simulation import design, receive, send, simulate, stalled
 
 WIDTHS = (64, 128, 256)
 
@@ -61,8 +61,7 @@ async def chain(ctx: Any, dut: Packer, **options: Any) -> tuple[int, bytes, bool
             return int(beat.token), gathered, bool(beat.error)
 
 
-@pytest.mark.parametrize("stall", STALLS)
-@pytest.mark.parametrize("width", [*WIDTHS, 512])
+@pytest.mark.parametrize(("width", "stall"), stalled(*WIDTHS, 512))
 def test_segments_of_any_alignment_are_joined(width: int, stall: float) -> None:
     """Trap 13: SPLIT-DEV-01. Descriptors may split a request anywhere."""
     rng = random.Random(width)
@@ -77,7 +76,7 @@ def test_segments_of_any_alignment_are_joined(width: int, stall: float) -> None:
         expected.append((token, b"".join(segments), False))
         for number, raw in enumerate(segments):
             offered += beats(width, rng.randrange(lanes), raw, token, number == len(segments) - 1)
-    dut = Packer(width=width)
+    dut = design(Packer, width=width)
     results = []
 
     async def source(ctx: Any) -> None:
@@ -104,7 +103,7 @@ def test_an_error_ends_its_chain_and_the_rest_of_the_chain_is_swallowed(before: 
         *beats(64, 5, raw, 2, True, error=True),
         *beats(64, 6, raw, 3, True),
     ]
-    dut = Packer(width=64)
+    dut = design(Packer, width=64)
 
     async def source(ctx: Any) -> None:
         await send(ctx, dut.i, offered)
@@ -120,7 +119,7 @@ def test_an_error_ends_its_chain_and_the_rest_of_the_chain_is_swallowed(before: 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_a_long_segment_moves_at_one_beat_per_cycle(width: int) -> None:
     lanes = width // 8
-    dut = Packer(width=width)
+    dut = design(Packer, width=width)
     raw = bytes(range(256)) * 4
     offered = beats(width, 3, raw, 0, True)
     cycles = []
@@ -145,7 +144,7 @@ def test_a_long_segment_moves_at_one_beat_per_cycle(width: int) -> None:
 
 def test_a_flush_forgets_a_chain_that_was_begun() -> None:
     raw = bytes(range(30))
-    dut = Packer(width=64)
+    dut = design(Packer, width=64)
 
     async def bench(ctx: Any) -> None:
         await send(ctx, dut.i, beats(64, 2, raw, 1, False))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from amaranth_virtio.dma.reader import ReadChannel
 from helpers.dma import REQUESTER, ReadHost, memory_bytes
-from helpers.simulation import STALLS, receive, send, simulate
+from helpers.simulation import design, receive, send, simulate, stalled
 from helpers.tlp import completion, tlp_beats
 
 WIDTHS = (64, 128, 256)
@@ -24,7 +24,7 @@ def channel(width: int = 64, **changes: Any) -> ReadChannel:
         "context": 16,
         "timeout": TIMEOUT,
     }
-    return ReadChannel(**(arguments | changes))
+    return design(ReadChannel, **(arguments | changes))
 
 
 def settle(ctx: Any, dut: ReadChannel, **changes: int) -> None:
@@ -113,8 +113,7 @@ def mixed(seed: int, count: int, longest: int) -> list[tuple[int, int]]:
     return [(rng.choice(bases) + rng.randrange(4096), rng.randint(1, longest)) for _ in range(count)]
 
 
-@pytest.mark.parametrize("stall", STALLS)
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(("width", "stall"), stalled(*WIDTHS))
 def test_what_is_read_is_what_memory_holds(width: int, stall: float) -> None:
     requests = mixed(width, 7 if stall < 0.9 else 4, 700)
     host = ReadHost(width, limit=256, tags=range(4, 12), stall=stall, boundary=0, wait_for=3)
@@ -433,8 +432,7 @@ def inside_blocks(seed: int, count: int) -> list[tuple[int, int]]:
     return [(base + at, rng.randint(1, 128 - at)) for base, at in starts]
 
 
-@pytest.mark.parametrize("stall", STALLS)
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(("width", "stall"), stalled(*WIDTHS))
 def test_a_channel_for_whole_requests_reads_like_any_other(width: int, stall: float) -> None:
     requests = inside_blocks(width, 40 if stall < 0.9 else 8)
     host = ReadHost(width, limit=128, tags=range(4, 12), stall=stall, boundary=64, wait_for=3)

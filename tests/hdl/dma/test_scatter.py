@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from amaranth_virtio.dma.scatter import ScatterWriter
 from helpers.dma import REQUESTER, WriteHost
-from helpers.simulation import STALLS, receive, send, simulate
+from helpers.simulation import design, receive, send, simulate, stalled
 
 WIDTHS = (64, 128, 256)
 SETTINGS = {
@@ -48,7 +48,7 @@ class Rig:
     """A writer with its chains' segments, the host, and what came out of ``done``."""
 
     def __init__(self, width: int, *, max_payload: int = 128, limit: int = 128, stall: float = 0.0):
-        self.dut = ScatterWriter(width=width, max_payload=max_payload)
+        self.dut = design(ScatterWriter, width=width, max_payload=max_payload)
         self.host = WriteHost(width, limit=limit, stall=stall)
         self.segments: dict[int, Segments] = {}
         self.done: list[tuple[int, int, int]] = []  # token, written, bytes in memory at that time
@@ -105,8 +105,7 @@ class Rig:
         simulate(self.dut, client, done, background=[self.lookup, self.writes], deadline=20_000)
 
 
-@pytest.mark.parametrize("stall", STALLS)
-@pytest.mark.parametrize("width", [*WIDTHS, 512])
+@pytest.mark.parametrize(("width", "stall"), stalled(*WIDTHS, 512))
 def test_bytes_land_in_the_segments_in_order(width: int, stall: float) -> None:
     """Traps 13 and 17: SPLIT-DEV-01, SPLIT-DEV-P03. Any framing of the chain, any framing of the bytes."""
     rng = random.Random(width)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from amaranth_virtio.dma.word import WordWriter
 from helpers.dma import REQUESTER, WriteHost
-from helpers.simulation import STALLS, send, simulate
+from helpers.simulation import design, send, simulate, stalled
 
 WIDTHS = (64, 128, 256)
 SETTINGS = {
@@ -18,12 +18,11 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("stall", STALLS)
-@pytest.mark.parametrize("width", [*WIDTHS, 512])
+@pytest.mark.parametrize(("width", "stall"), stalled(*WIDTHS, 512))
 def test_every_length_at_every_address_is_written_exactly(width: int, stall: float) -> None:
     """Around page boundaries, one of them that of 4 GiB, where the header's format changes."""
     rng = random.Random(width)
-    dut = WordWriter(width=width)
+    dut = design(WordWriter, width=width)
     host = WriteHost(width, limit=128, stall=stall)
     places = [(offset, length) for offset in range(-9, 5) for length in range(1, 9)]
     requests = []
@@ -54,7 +53,7 @@ def test_every_length_at_every_address_is_written_exactly(width: int, stall: flo
 
 def test_without_bus_mastering_a_word_waits_and_a_flush_drops_it() -> None:
     """Trap 6: RESET-DEV-02. What waited for bus mastering must not come out after a reset."""
-    dut = WordWriter(width=64)
+    dut = design(WordWriter, width=64)
 
     async def bench(ctx: Any) -> None:
         ctx.set(dut.settings, SETTINGS | {"bus_master": 0})
@@ -77,7 +76,7 @@ def test_without_bus_mastering_a_word_waits_and_a_flush_drops_it() -> None:
 
 
 def test_a_started_tlp_is_sent_through_a_flush() -> None:
-    dut = WordWriter(width=64)
+    dut = design(WordWriter, width=64)
 
     async def bench(ctx: Any) -> None:
         ctx.set(dut.settings, SETTINGS)
@@ -100,7 +99,7 @@ def test_a_started_tlp_is_sent_through_a_flush() -> None:
 
 
 def test_a_flush_between_the_two_tlps_of_a_word_leaves_the_next_word_whole() -> None:
-    dut = WordWriter(width=64)
+    dut = design(WordWriter, width=64)
     host = WriteHost(64, limit=128)
 
     async def bench(ctx: Any) -> None:

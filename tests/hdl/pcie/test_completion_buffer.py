@@ -3,12 +3,11 @@ from typing import Any
 
 import pytest
 from amaranth_virtio.pcie.completion_buffer import CompletionBuffer
-from helpers.simulation import STALLS, receive, send, simulate, steady
+from helpers.simulation import receive, send, simulate, stalled, steady
 from helpers.tlp import completion, from_tlp_beats
 
 
-@pytest.mark.parametrize("stall", STALLS)
-@pytest.mark.parametrize("width", (64, 128, 256, 512))
+@pytest.mark.parametrize(("width", "stall"), stalled(64, 128, 256, 512))
 def test_a_packet_is_made_of_the_dwords_before_its_header(width, stall):
     dut = CompletionBuffer(width=width)
     rng = random.Random(width)

@@ -5,7 +5,7 @@ import pytest
 from amaranth_virtio.pcie.config_header import Identity
 from amaranth_virtio.pcie.config_space import ConfigSpace, virtio_bars
 from helpers.config import config_read, config_write
-from helpers.simulation import simulate
+from helpers.simulation import design, simulate
 from virtio_spec.virtio import DeviceType
 from virtio_spec.virtio_pci import Interface
 
@@ -101,7 +101,7 @@ def function(**parameters: Any) -> ConfigSpace:
     parameters = {"vectors": 4, "max_payload": 256, "link_speed": 2, "link_width": 4} | parameters
     modern = parameters.get("interface", Interface.MODERN) is Interface.MODERN
     identity = Identity.modern if modern else Identity.transitional
-    return ConfigSpace(identity=identity(DeviceType.BLOCK, 0x010000), **parameters)
+    return design(ConfigSpace, identity=identity(DeviceType.BLOCK, 0x010000), **parameters)
 
 
 async def strobe(ctx: Any, dut: ConfigSpace, *names: str) -> None:
@@ -162,7 +162,7 @@ def test_writes_change_just_the_enabled_bytes_of_the_writable_bits(interface, ve
         for offset in [*range(0, 0x100, 4), 0x100, 0x400]:
             init, writable, _ = registers.get(offset, (0, 0, 0))
             value = init
-            for byte_enable in [15, 15, *rng.sample(range(15), 15)]:
+            for byte_enable in [15, 15, 1, 2, 4, 8, *rng.sample(range(15), 3)]:
                 data = rng.choice((0xFFFF_FFFF, 0, rng.getrandbits(32)))
                 if offset == 0x50:
                     data &= ~INITIATE_FLR

@@ -5,7 +5,7 @@ import pytest
 from amaranth_virtio.pcie.config_header import Identity
 from amaranth_virtio.pcie.config_space import ConfigSpace
 from helpers.config import RegisterTarget, config_read, config_write
-from helpers.simulation import STALLS, simulate
+from helpers.simulation import STALLS, design, simulate
 from virtio_spec.virtio import DeviceType
 from virtio_spec.virtio_pci import Interface
 
@@ -14,7 +14,9 @@ BAR, OFFSET, LENGTH, DATA = 0xD8, 0xDC, 0xE0, 0xE4
 
 def function(interface: Interface = Interface.MODERN) -> ConfigSpace:
     identity = Identity.transitional if interface.has_legacy else Identity.modern
-    return ConfigSpace(identity=identity(DeviceType.ENTROPY, 0x00FF00), interface=interface, vectors=2)
+    return design(
+        ConfigSpace, identity=identity(DeviceType.ENTROPY, 0x00FF00), interface=interface, vectors=2
+    )
 
 
 async def aim(ctx: Any, dut: ConfigSpace, bar: int, offset: int, length: int) -> None:

@@ -8,7 +8,7 @@ import pytest
 from amaranth_virtio.pcie.config_header import Identity
 from amaranth_virtio.pcie.function import Function
 from helpers.registers import Access, Target, default_word
-from helpers.simulation import STALLS, send, simulate, steady
+from helpers.simulation import STALLS, design, send, simulate, steady
 from helpers.tlp import (
     config,
     from_raw_beats,
@@ -33,7 +33,8 @@ ASSERT, DEASSERT = (message(code, routing=0b100, requester=HERE) for code in (0x
 
 def function(width: int = 64, interface: Interface = Interface.MODERN, **arguments: Any) -> Any:
     identity = Identity.transitional if interface.has_legacy else Identity.modern
-    return Function(
+    return design(
+        Function,
         width=width,
         identity=identity(2, 0x010000),
         interface=interface,

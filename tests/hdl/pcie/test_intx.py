@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from amaranth_virtio.pcie.intx import Intx
-from helpers.simulation import STALLS, receive, simulate, steady
+from helpers.simulation import receive, simulate, stalled, steady
 from helpers.tlp import from_tlp_beats, message
 
 ASSERT, DEASSERT = 0x20, 0x24
@@ -92,8 +92,7 @@ def test_nothing_is_sent_while_the_level_stays_low():
     simulate(dut, bench)
 
 
-@pytest.mark.parametrize("stall", STALLS)
-@pytest.mark.parametrize("width", (64, 128, 256))
+@pytest.mark.parametrize(("width", "stall"), stalled(64, 128, 256))
 def test_messages_alternate_and_end_at_the_level_however_it_moves(width, stall):
     dut = Intx(width=width)
     beats: list[Any] = []

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from amaranth_virtio.pcie.msix import Msix
-from helpers.simulation import STALLS, receive, send, simulate
+from helpers.simulation import STALLS, design, receive, send, simulate
 
 PBA = 0x800
 NO_VECTOR = 0xFFFF
@@ -77,7 +77,7 @@ async def quiet(ctx: Any, dut: Msix, cycles: int = 200) -> None:
 @pytest.mark.parametrize("vectors", [1, 5])
 def test_each_request_becomes_one_message_in_the_order_of_the_requests(stall, vectors):
     """MSIX-DEV-P01."""
-    dut = Msix(vectors=vectors)
+    dut = design(Msix, vectors=vectors)
     messages = Messages(dut, stall)
     rng = random.Random(5)
     requests = [rng.randrange(vectors) for _ in range(40)]
@@ -92,7 +92,7 @@ def test_each_request_becomes_one_message_in_the_order_of_the_requests(stall, ve
 
 
 def test_a_message_leaves_six_cycles_after_its_request():
-    dut = Msix(vectors=2)
+    dut = design(Msix, vectors=2)
 
     async def bench(ctx: Any) -> None:
         await start(ctx, dut)
@@ -113,7 +113,7 @@ def test_a_message_leaves_six_cycles_after_its_request():
 @pytest.mark.parametrize("vector", [NO_VECTOR, 5, 8, 0x8000, 0x105])
 def test_a_vector_outside_the_table_is_silently_dropped(vector):
     """Trap 20: PCI-UBN-DEV-01, PCI-CCN-DEV-02. Nor does it stand for another vector (5 entries, not 8)."""
-    dut = Msix(vectors=5)
+    dut = design(Msix, vectors=5)
     messages = Messages(dut)
 
     async def bench(ctx: Any) -> None:
@@ -147,7 +147,7 @@ async def hold(ctx: Any, dut: Msix, how: str, held: int) -> None:
 
 @pytest.mark.parametrize("how", HOLDS)
 def test_requests_that_may_not_be_sent_pend_coalesce_and_are_sent_once(how):
-    dut = Msix(vectors=70)
+    dut = design(Msix, vectors=70)
     messages = Messages(dut)
 
     async def bench(ctx: Any) -> None:
@@ -169,7 +169,7 @@ def test_requests_that_may_not_be_sent_pend_coalesce_and_are_sent_once(how):
 
 
 def test_unmasking_one_vector_sends_that_one_only():
-    dut = Msix(vectors=4)
+    dut = design(Msix, vectors=4)
     messages = Messages(dut)
 
     async def bench(ctx: Any) -> None:
@@ -185,7 +185,7 @@ def test_unmasking_one_vector_sends_that_one_only():
 
 
 def test_pending_vectors_get_their_turn_under_constant_requests_for_another():
-    dut = Msix(vectors=4)
+    dut = design(Msix, vectors=4)
     messages = Messages(dut)
 
     async def bench(ctx: Any) -> None:
@@ -201,7 +201,7 @@ def test_pending_vectors_get_their_turn_under_constant_requests_for_another():
 
 
 def test_a_disabled_function_forgets_requests():
-    dut = Msix(vectors=3)
+    dut = design(Msix, vectors=3)
     messages = Messages(dut)
 
     async def bench(ctx: Any) -> None:
@@ -220,7 +220,7 @@ def test_a_disabled_function_forgets_requests():
 @pytest.mark.parametrize("after", range(1, 15))
 def test_a_request_is_never_lost_to_the_clearing_of_its_pending_bit(after):
     """A request that is accepted after the message for the pending bit began makes another message."""
-    dut = Msix(vectors=2)
+    dut = design(Msix, vectors=2)
     messages = Messages(dut)
     accepted: list[int] = []
     offered: list[int] = []
@@ -253,7 +253,7 @@ def test_a_request_is_never_lost_to_the_clearing_of_its_pending_bit(after):
 
 @pytest.mark.parametrize("after", range(12))
 def test_once_a_mask_reads_back_no_message_of_the_vector_follows(after):
-    dut = Msix(vectors=2)
+    dut = design(Msix, vectors=2)
 
     async def bench(ctx: Any) -> None:
         sent = 0
@@ -293,7 +293,7 @@ def test_once_a_mask_reads_back_no_message_of_the_vector_follows(after):
 
 @pytest.mark.parametrize("after", range(1, 12))
 def test_an_entry_changed_while_masked_is_never_sent_half_old_half_new(after):
-    dut = Msix(vectors=2)
+    dut = design(Msix, vectors=2)
     old, new = (address_of(1), data_of(1)), (0x7_1234_5678, 0x55AA)
     sent: list[tuple[int, int]] = []
 
@@ -317,7 +317,7 @@ def test_an_entry_changed_while_masked_is_never_sent_half_old_half_new(after):
 
 
 def test_a_request_taken_in_the_last_cycle_of_reset_is_dropped():
-    dut = Msix(vectors=2)
+    dut = design(Msix, vectors=2)
 
     async def bench(ctx: Any) -> None:
         await start(ctx, dut)
@@ -333,7 +333,7 @@ def test_a_request_taken_in_the_last_cycle_of_reset_is_dropped():
 
 def test_forgetting_drops_what_pends_and_is_requested_and_keeps_the_table():
     """RESET-DEV-02: no notification of before a virtio reset comes after it."""
-    dut = Msix(vectors=3)
+    dut = design(Msix, vectors=3)
     messages = Messages(dut)
 
     async def bench(ctx: Any) -> None:
@@ -357,7 +357,7 @@ def test_forgetting_drops_what_pends_and_is_requested_and_keeps_the_table():
 
 
 def test_a_message_offered_does_not_change_while_it_waits():
-    dut = Msix(vectors=2)
+    dut = design(Msix, vectors=2)
 
     async def bench(ctx: Any) -> None:
         await start(ctx, dut)
@@ -382,7 +382,7 @@ def test_a_message_offered_does_not_change_while_it_waits():
 
 @pytest.mark.parametrize("vectors", [1, 3, 128])
 def test_after_reset_all_vectors_are_masked_and_none_is_pending(vectors):
-    dut = Msix(vectors=vectors)
+    dut = design(Msix, vectors=vectors)
     messages = Messages(dut)
 
     async def bench(ctx: Any) -> None:
@@ -412,7 +412,7 @@ def test_after_reset_all_vectors_are_masked_and_none_is_pending(vectors):
 @pytest.mark.parametrize("vectors", [1, 3, 128])
 def test_the_table_takes_bytes_and_dwords_and_the_rest_of_the_bar_nothing(vectors):
     """Writes to the PBA, to reserved bits and beyond the table change nothing."""
-    dut = Msix(vectors=vectors)
+    dut = design(Msix, vectors=vectors)
     rng = random.Random(9)
 
     async def bench(ctx: Any) -> None:
@@ -436,7 +436,7 @@ def test_the_table_takes_bytes_and_dwords_and_the_rest_of_the_bar_nothing(vector
 
 
 def test_a_read_waits_for_the_message_on_its_way_and_writes_do_not():
-    dut = Msix(vectors=2)
+    dut = design(Msix, vectors=2)
 
     async def bench(ctx: Any) -> None:
         await start(ctx, dut)

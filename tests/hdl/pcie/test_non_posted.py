@@ -7,7 +7,7 @@ import pytest
 from amaranth_virtio.pcie.bars import Bar
 from amaranth_virtio.pcie.non_posted import NonPosted
 from helpers.registers import Access, Target, default_word
-from helpers.simulation import STALLS, receive, send, simulate, steady
+from helpers.simulation import design, receive, send, simulate, stalled, steady
 from helpers.tlp import (
     atomic,
     config,
@@ -38,7 +38,7 @@ def run(
     io_enable: int = 1,
 ) -> SimpleNamespace:
     """Send ``packets``, take ``completions`` packets; what came and what was said meanwhile."""
-    dut = NonPosted(width=width, bars=BARS)
+    dut = design(NonPosted, width=width, bars=BARS)
     registers = registers or Target(stall=stall, seed=3)
     space = space or Target(stall=stall, seed=4)
     beats: list[Any] = []
@@ -165,8 +165,7 @@ def test_byte_count_and_lower_address_of_two_dwords_follow_from_the_enabled_byte
     assert [access.byte_enable for access in result.registers.log] == [be for pair in enables for be in pair]
 
 
-@pytest.mark.parametrize("stall", STALLS)
-@pytest.mark.parametrize("width", (64, 128, 256, 512))
+@pytest.mark.parametrize(("width", "stall"), stalled(64, 128, 256, 512))
 def test_reads_of_any_length_are_split_at_128_bytes(width, stall):
     rng = random.Random(width)
     lengths = (1, 2, 3, 31, 32, 33, 70) if stall == 0.9 else (*range(1, 40, 3), 31, 32, 33, 64, 65, 200)
@@ -289,8 +288,7 @@ def test_configuration_is_read_and_written():
     ]
 
 
-@pytest.mark.parametrize("stall", STALLS)
-@pytest.mark.parametrize("width", (64, 128, 256))
+@pytest.mark.parametrize(("width", "stall"), stalled(64, 128, 256))
 def test_io_requests_reach_the_bus_with_any_byte_enables(width, stall):
     """Byte Count is 4 and Lower Address 0 whatever is read; a write has no data.  [§2.2.9, §2.3.1.1]"""
     rng = random.Random(width)
@@ -341,7 +339,7 @@ def test_a_poisoned_io_write_has_no_effect():
 
 
 def test_an_io_write_is_answered_when_the_bus_has_taken_it():
-    dut = NonPosted(width=64, bars=BARS)
+    dut = design(NonPosted, width=64, bars=BARS)
 
     async def bench(ctx: Any) -> None:
         ctx.set(dut.decode, OPEN)
@@ -360,7 +358,7 @@ def test_an_io_write_is_answered_when_the_bus_has_taken_it():
 
 
 def test_io_requests_and_what_is_behind_them_wait_while_they_are_held():
-    dut = NonPosted(width=64, bars=BARS)
+    dut = design(NonPosted, width=64, bars=BARS)
     registers, space = Target(), Target()
     before = [memory_read(BASES[0]), config(0), io(IO + 256)]  # the last one goes nowhere
     behind = [io(IO + 8, 7), io(IO + 8), memory_read(BASES[0] + 4), config(1)]
@@ -385,7 +383,7 @@ def test_io_requests_and_what_is_behind_them_wait_while_they_are_held():
 
 def test_a_hold_that_begins_four_cycles_after_a_write_holds_the_request_behind_it():
     """A reset that the write asked for has time to show up."""
-    dut = NonPosted(width=64, bars=BARS)
+    dut = design(NonPosted, width=64, bars=BARS)
 
     async def bench(ctx: Any) -> None:
         ctx.set(dut.decode, OPEN)
@@ -446,7 +444,7 @@ def test_requests_during_a_function_reset_are_put_off_or_refused():
 @pytest.mark.parametrize("depth", (2, 8, 32))
 def test_as_many_requests_as_the_depth_are_taken_while_none_is_executed(depth):
     """Else completions and posted requests would wait behind a non-posted one."""
-    dut = NonPosted(width=64, bars=BARS, depth=depth)
+    dut = design(NonPosted, width=64, bars=BARS, depth=depth)
 
     async def bench(ctx: Any) -> None:
         ctx.set(dut.writes_busy, 1)
@@ -465,7 +463,7 @@ def test_as_many_requests_as_the_depth_are_taken_while_none_is_executed(depth):
 
 
 def test_a_request_waits_until_the_writes_before_it_are_done():
-    dut = NonPosted(width=64, bars=BARS)
+    dut = design(NonPosted, width=64, bars=BARS)
     registers, space = Target(), Target()
 
     async def bench(ctx: Any) -> None:
@@ -486,7 +484,7 @@ def test_a_request_waits_until_the_writes_before_it_are_done():
 
 
 def test_a_completion_starts_only_when_all_its_payload_is_there():
-    dut = NonPosted(width=64, bars=BARS)
+    dut = design(NonPosted, width=64, bars=BARS)
     registers = Target(delay=7)
 
     async def bench(ctx: Any) -> None:

@@ -6,7 +6,7 @@ import pytest
 from amaranth_virtio.pcie.bars import Bar
 from amaranth_virtio.pcie.posted import PostedWriter
 from helpers.registers import Access, Target
-from helpers.simulation import STALLS, send, simulate, steady
+from helpers.simulation import STALLS, design, send, simulate, stalled, steady
 from helpers.tlp import memory_write, tlp_beats
 
 BARS = (Bar(1, 4096), Bar(4, 16384, wide=True, prefetchable=True), Bar(0, 128), Bar(2, 256, io=True))
@@ -22,7 +22,7 @@ def run(
     d0: int = 1,
 ) -> SimpleNamespace:
     """Send ``packets``; what arrived on the bus and what was said."""
-    dut = PostedWriter(width=width, bars=BARS)
+    dut = design(PostedWriter, width=width, bars=BARS)
     target = Target(stall=stall, seed=3)
     result = SimpleNamespace(log=target.log, unsupported=0, poisoned=0)
 
@@ -57,8 +57,7 @@ def expected(bar: int, offset: int, payload: list[int], enables: list[int]) -> l
     ]
 
 
-@pytest.mark.parametrize("stall", STALLS)
-@pytest.mark.parametrize("width", (64, 128, 256, 512))
+@pytest.mark.parametrize(("width", "stall"), stalled(64, 128, 256, 512))
 def test_writes_of_any_length_reach_the_bus_in_order(width, stall):
     rng = random.Random(width)
     packets, accesses = [], []
@@ -78,7 +77,7 @@ def test_writes_of_any_length_reach_the_bus_in_order(width, stall):
 
 @pytest.mark.parametrize("width", (64, 256))
 def test_a_dword_is_written_in_every_cycle(width):
-    dut = PostedWriter(width=width, bars=BARS)
+    dut = design(PostedWriter, width=width, bars=BARS)
     lengths = (1, 1, 2, 5, 1, 8, 9)
     packets = [memory_write(BASES[0], [0] * length) for length in lengths]
 
@@ -151,7 +150,7 @@ def test_a_poisoned_write_that_nobody_wants_is_unsupported():
 
 @pytest.mark.parametrize("stall", STALLS)
 def test_all_that_was_taken_is_written_when_busy_is_low(stall):
-    dut = PostedWriter(width=128, bars=BARS)
+    dut = design(PostedWriter, width=128, bars=BARS)
     target = Target(stall=stall, seed=3)
     packets = [memory_write(BASES[0], list(range(length))) for length in (1, 4, 5, 1, 1, 12)]
     beats = [beat for packet in packets for beat in tlp_beats(packet, 128)]
@@ -180,7 +179,7 @@ def test_all_that_was_taken_is_written_when_busy_is_low(stall):
 
 def test_a_write_before_d0_is_left_does_not_depend_on_what_follows():
     """Decoded when it arrived: the configuration access that closes memory space came later."""
-    dut = PostedWriter(width=64, bars=BARS)
+    dut = design(PostedWriter, width=64, bars=BARS)
 
     async def bench(ctx: Any) -> None:
         ctx.set(dut.decode, {"memory_enable": 1, "base": BASES})

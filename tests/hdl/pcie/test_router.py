@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from amaranth_virtio.pcie.router import Router
-from helpers.simulation import STALLS, receive, send, simulate, steady
+from helpers.simulation import design, receive, send, simulate, stalled, steady
 from helpers.tlp import (
     atomic,
     completion,
@@ -37,7 +37,7 @@ DEFINED = {
 
 def run(packets: list[list[int]], *, width: int = 64, stall: float = 0.0) -> SimpleNamespace:
     """Send ``packets``; what each output gave, and the strobes."""
-    dut = Router(width=width)
+    dut = design(Router, width=width)
     beats: dict[str, list[Any]] = {name: [] for name in OUTPUTS}
     result = SimpleNamespace(malformed=0, unsupported=0)
 
@@ -67,8 +67,7 @@ def run(packets: list[list[int]], *, width: int = 64, stall: float = 0.0) -> Sim
     return result
 
 
-@pytest.mark.parametrize("stall", STALLS)
-@pytest.mark.parametrize("width", (64, 128, 256, 512))
+@pytest.mark.parametrize(("width", "stall"), stalled(64, 128, 256, 512))
 def test_each_class_of_packets_has_its_output_and_its_order(width, stall):
     rng = random.Random(width)
     packets = []
@@ -167,7 +166,7 @@ def test_what_just_keeps_the_rules_passes():
 
 @pytest.mark.parametrize("width", (64, 256))
 def test_a_beat_passes_in_every_cycle(width):
-    dut = Router(width=width)
+    dut = design(Router, width=width)
     packets = [
         memory_write(0, [0] * 9),
         completion([1]),

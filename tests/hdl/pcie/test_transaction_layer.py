@@ -16,7 +16,7 @@ from amaranth_virtio.phy.raw import RawReceiver, RawTransmitter
 from amaranth_virtio.registers import RegisterBus
 from amaranth_virtio.tlp import RawSignature, TlpSignature
 from helpers.registers import Access, Target, default_word
-from helpers.simulation import STALLS, receive, send, simulate, steady
+from helpers.simulation import design, receive, send, simulate, stalled, steady
 from helpers.tlp import (
     completion,
     from_raw_beats,
@@ -90,8 +90,7 @@ async def packets_from(ctx: Any, sink: Any, count: int, stall: float = 0.0) -> l
     return beats
 
 
-@pytest.mark.parametrize("stall", STALLS)
-@pytest.mark.parametrize("width", (64, 128, 256))
+@pytest.mark.parametrize(("width", "stall"), stalled(64, 128, 256))
 def test_a_read_sees_every_write_before_it(width, stall):
     """Trap 22: PCI-LAY-DEV-01. Halves of wider accesses are accesses like any other, in order."""
     rng = random.Random(width)
@@ -116,7 +115,7 @@ def test_a_read_sees_every_write_before_it(width, stall):
         if not groups or (is_write and not groups[-1][-1][0] >> 30):
             groups.append([])
         groups[-1].append(packet)
-    dut = TransactionLayer(width=width)
+    dut = design(TransactionLayer, width=width)
     target = Target(stall=stall, delay=lambda: rng.randrange(4))
     got: list[tuple[int, list[int]]] = []
 
@@ -134,7 +133,7 @@ def test_a_read_sees_every_write_before_it(width, stall):
 
 @pytest.mark.parametrize("width", (64, 256))
 def test_a_read_is_not_starved_by_a_stream_of_writes(width):
-    dut = TransactionLayer(width=width)
+    dut = design(TransactionLayer, width=width)
     target = Target()
     writes = [memory_write(BASE + 0x100, [number] * 8) for number in range(30)]
     packets = [memory_write(BASE, [5]), memory_read(BASE), *writes]
@@ -152,7 +151,7 @@ def test_a_read_is_not_starved_by_a_stream_of_writes(width):
 
 @pytest.mark.parametrize("width", (64, 128, 256))
 def test_a_slow_read_does_not_block_a_write_behind_it(width):
-    dut = TransactionLayer(width=width)
+    dut = design(TransactionLayer, width=width)
     target = Target(delay=200)
 
     async def bench(ctx: Any) -> None:
@@ -170,7 +169,7 @@ def test_a_slow_read_does_not_block_a_write_behind_it(width):
 def test_completions_and_writes_pass_as_many_waiting_reads_as_there_are_credits(width):
     """And while nobody takes completions of ours: else two such ends wait for each other."""
     depth = 8
-    dut = TransactionLayer(width=width, depth=depth)
+    dut = design(TransactionLayer, width=width, depth=depth)
     target = Target(delay=100)
     reads = [memory_read(BASE + 4 * number, tag=number) for number in range(depth)]
 
@@ -191,7 +190,7 @@ def test_completions_and_writes_pass_as_many_waiting_reads_as_there_are_credits(
 @pytest.mark.parametrize("width", (64, 256))
 def test_completions_and_writes_pass_as_many_held_io_requests_as_there_are_credits(width):
     depth = 8
-    dut = TransactionLayer(width=width, depth=depth)
+    dut = design(TransactionLayer, width=width, depth=depth)
     target = Target()
     held = [io(IO, 1), *(io(IO + 4 * number, tag=number) for number in range(1, depth))]
 
@@ -211,10 +210,9 @@ def test_completions_and_writes_pass_as_many_held_io_requests_as_there_are_credi
     simulate(dut, bench, background=[target.serve(dut.bus)])
 
 
-@pytest.mark.parametrize("stall", STALLS)
-@pytest.mark.parametrize("width", (64, 128, 256))
+@pytest.mark.parametrize(("width", "stall"), stalled(64, 128, 256))
 def test_an_io_request_sees_every_write_before_it_and_every_io_write_too(width, stall):
-    dut = TransactionLayer(width=width)
+    dut = design(TransactionLayer, width=width)
     target = Target(stall=stall)
     writes = [memory_write(BASE + 4, [1, 2, 3]), io(IO + 8, 4), memory_write(BASE, [5]), io(IO + 8)]
 
@@ -231,7 +229,7 @@ def test_an_io_request_sees_every_write_before_it_and_every_io_write_too(width, 
 
 
 def test_a_malformed_write_has_no_effect():
-    dut = TransactionLayer(width=64)
+    dut = design(TransactionLayer, width=64)
     target = Target()
     short = memory_write(BASE, [1, 2, 3, 4])[:-1]
 
