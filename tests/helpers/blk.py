@@ -9,7 +9,7 @@ from typing import Any
 from amaranth_virtio.devices.blk import BlkDevice
 
 from .chains import ChainHost, Job
-from .simulation import simulate
+from .simulation import design, simulate
 from .storage import PythonStorage
 
 __all__ = [
@@ -111,7 +111,7 @@ class BlkBench:
     ):
         storage = {name: options.pop(name) for name in ("fails", "shuffle") if name in options}
         limits = {"max_clear_sectors": MAX_CLEAR, "max_clear_seg": MAX_SEGMENTS}
-        self.device: Any = BlkDevice(width=width, serial=SERIAL, **limits, **options)
+        self.device: Any = design(BlkDevice, width=width, serial=SERIAL, **limits, **options)
         self.host = ChainHost(self.device, stall=stall)
         self.storage = PythonStorage(self.device, sectors=SECTORS, stall=stall, **storage)
         self.features = features

@@ -29,7 +29,7 @@ from helpers.blk import (
     segment,
 )
 from helpers.chains import ChainHost, Job
-from helpers.simulation import STALLS, simulate
+from helpers.simulation import STALLS, simulate, stalled
 
 
 def mixed_jobs(rng: random.Random) -> list[Job]:
@@ -91,8 +91,7 @@ def mixed_jobs(rng: random.Random) -> list[Job]:
     return jobs
 
 
-@pytest.mark.parametrize("width", [64, 128, 256])
-@pytest.mark.parametrize("stall", STALLS)
+@pytest.mark.parametrize(("width", "stall"), stalled(64, 128, 256))
 def test_requests_of_every_kind_do_what_the_standard_says(width, stall):
     """Trap 13: SPLIT-DEV-01, the chain is bytes and its last writable byte is the status.
 

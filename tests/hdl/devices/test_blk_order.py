@@ -22,7 +22,7 @@ from helpers.blk import (
     segment,
 )
 from helpers.chains import ChainHost
-from helpers.simulation import simulate
+from helpers.simulation import design, simulate
 
 
 async def read_beats(ctx: Any, ports: Any, tag: int, beats: int, value: int) -> None:
@@ -68,7 +68,7 @@ def manual(device: Any, host: ChainHost, bench: Any, background: Sequence[Any] =
 def test_reads_complete_in_the_order_of_the_storage_and_no_more_are_asked_for_than_there_are_tags(
     width, requests
 ):
-    device: Any = BlkDevice(width=width, requests=requests)
+    device: Any = design(BlkDevice, width=width, requests=requests)
     host = ChainHost(device)
     rng = random.Random(f"{width} {requests}")
 
@@ -97,7 +97,7 @@ def test_reads_complete_in_the_order_of_the_storage_and_no_more_are_asked_for_th
 
 
 def test_what_needs_no_storage_passes_what_waits_for_it():
-    device: Any = BlkDevice(width=64, serial=b"me")
+    device: Any = design(BlkDevice, width=64, serial=b"me")
     host = ChainHost(device)
 
     async def bench(ctx, asked):
@@ -117,7 +117,7 @@ def test_what_needs_no_storage_passes_what_waits_for_it():
 
 
 def test_reads_and_other_answers_take_turns_if_both_are_there_all_the_time():
-    device: Any = BlkDevice(width=256)
+    device: Any = design(BlkDevice, width=256)
     host = ChainHost(device)
     answers: list[int] = []
     completed: list[int] = []
@@ -152,7 +152,7 @@ def test_reads_and_other_answers_take_turns_if_both_are_there_all_the_time():
 
 
 def test_the_segments_of_a_request_are_under_way_together_and_it_ends_with_the_last():
-    device: Any = BlkDevice(width=128, requests=8)
+    device: Any = design(BlkDevice, width=128, requests=8)
     host = ChainHost(device)
 
     async def bench(ctx, asked):
@@ -215,7 +215,7 @@ def cycles_between(ctx_samples: list[int]) -> set[int]:
 @pytest.mark.parametrize("width", [64, 128, 256])
 @pytest.mark.parametrize("sectors", [1, 8])
 def test_reads_follow_each_other_with_one_beat_for_the_status(width, sectors):
-    device: Any = RamBlkDevice(width=width, sectors=SECTORS)
+    device: Any = design(RamBlkDevice, width=width, sectors=SECTORS)
     host = ChainHost(device)
     ends: list[int] = []
 
@@ -240,7 +240,7 @@ def test_reads_follow_each_other_with_one_beat_for_the_status(width, sectors):
 @pytest.mark.parametrize("width", [64, 128, 256])
 def test_data_to_be_written_follows_headers_without_a_pause(width):
     """In it is header and data, beat by beat; out it is the data, with a gap for the header."""
-    device: Any = BlkDevice(width=width)
+    device: Any = design(BlkDevice, width=width)
     host = ChainHost(device)
     beats = 4096 // width
     taken: list[tuple[int, bool]] = []
@@ -282,7 +282,7 @@ def test_data_to_be_written_follows_headers_without_a_pause(width):
 
 @pytest.mark.parametrize("width, cycles", [(64, 6), (128, 5), (256, 5)])
 def test_requests_without_data_follow_each_other_in_a_few_cycles(width, cycles):
-    device: Any = BlkDevice(width=width)
+    device: Any = design(BlkDevice, width=width)
     host = ChainHost(device)
     starts: list[int] = []
 

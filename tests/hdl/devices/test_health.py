@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from amaranth_virtio.devices.health import HealthMonitor, proportion_cutoff, repetition_cutoff
-from helpers.simulation import simulate
+from helpers.simulation import design, simulate
 
 
 @pytest.mark.parametrize("min_entropy, cutoff", [(8, 4), (4, 6), (3, 8), (2, 11), (1, 21), (0.5, 41)])
@@ -59,7 +59,7 @@ def run(samples: bytes, *, stall: float = 0.5, slow: float = 0.0) -> tuple[bytes
 
     ``stall`` is the source's, ``slow`` the taker's.
     """
-    dut: Any = HealthMonitor(min_entropy=4.0)
+    dut: Any = design(HealthMonitor, min_entropy=4.0)
     rng = random.Random(1)
     found = bytearray()
     alarms: list[bool] = []
@@ -145,7 +145,7 @@ def test_a_source_that_fails_again_and_again_never_passes():
 
 
 def test_what_was_good_but_not_yet_taken_is_dropped_at_a_failure():
-    dut: Any = HealthMonitor(min_entropy=4.0)
+    dut: Any = design(HealthMonitor, min_entropy=4.0)
 
     async def bench(ctx):
         for sample in noise(1024 + 512, 7) + b"\x11" * 7:
