@@ -9,7 +9,7 @@ SYNTH_VENV := .venv-synth
 SYNTH_STAMP := $(SYNTH_VENV)/.ready
 
 # Parameters: DEVICE=rng|blk|net|vmmci  INTERFACE=modern|transitional|legacy  WIDTH=64|128|256  QUEUES=n  RAM_SECTORS=n  SEED=n  IMAGE=path  WAVES=1
-#             BACKEND=model|native|cocotb  VARIANT=names...  KERNEL=series...  ROW=words  CONFIG=names...  MODULES=1
+#             BACKEND=model|native|cocotb  VARIANT=names...  KERNEL=series...  ROW=words  CONFIG=names...  MODULES=1  SEEDS=n  STEPS=n,n
 COMMON := $(if $(DEVICE),--device $(DEVICE)) $(if $(INTERFACE),--interface $(INTERFACE)) \
 	$(if $(WIDTH),--width $(WIDTH)) $(if $(QUEUES),--queues $(QUEUES))
 HDL := $(COMMON) $(if $(RAM_SECTORS),--ram-sectors $(RAM_SECTORS))
@@ -19,10 +19,13 @@ CONFORMANCE := $(if $(BACKEND),--backend $(BACKEND)) $(if $(DEVICE),--device $(D
 	$(if $(SEED),--seed $(SEED))
 SYNTH := $(foreach config,$(CONFIG),--config $(config)) $(if $(filter 1,$(MODULES)),--by-module) \
 	$(if $(SEED),--seed $(SEED))
+FUZZ := $(if $(DEVICE),--device $(DEVICE)) $(if $(WIDTH),--width $(WIDTH)) $(if $(QUEUES),--queues $(QUEUES)) \
+	$(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(STEPS),--steps $(STEPS)) \
+	$(if $(BACKEND),--backend $(BACKEND))
 SIM := $(COMMON) $(if $(SEED),--seed $(SEED)) $(if $(IMAGE),--image "$(IMAGE)") $(if $(filter 1,$(WAVES)),--waves)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sim guest conformance bench synth test hdl lint clean
+.PHONY: help setup sim guest conformance bench synth fuzz test hdl lint clean
 
 help: ## this list
 	@echo "make TARGET [DEVICE=rng|blk|net|vmmci] [INTERFACE=modern|transitional|legacy]"
@@ -32,6 +35,7 @@ help: ## this list
 	@echo "     [ROW='words of a row'] [SEED=n] for bench"
 	@echo "     [BACKEND=model|native|cocotb] [VARIANT='split-event packed'] [SEED=n] for conformance"
 	@echo "     [CONFIG='rng-64 blk-128'] [MODULES=1] [SEED=n] for synth"
+	@echo "     [SEEDS=n] [SEED=n] [STEPS=n,n] [BACKEND=native|model] for fuzz"
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 15
 
 sim: $(STAMP) ## simulate: entropy, a FAT file system through virtio-blk, datagrams, a guest with vmmci
@@ -48,6 +52,9 @@ bench: $(STAMP) ## measure: the endpoint against its link, speed of simulation, 
 
 synth: $(STAMP) $(SYNTH_STAMP) ## area on three FPGA families, and clock on ECP5
 	@PATH="$(CURDIR)/$(SYNTH_VENV)/bin:$$PATH" $(BIN)/virtio-endpoint synth $(SYNTH)
+
+fuzz: $(STAMP) ## random bad input: malformed rings, wrong and missing completions
+	@$(BIN)/virtio-endpoint fuzz $(FUZZ)
 
 test: $(STAMP) ## run all tests
 	@$(BIN)/virtio-endpoint test -n auto --dist worksteal

@@ -19,6 +19,7 @@ from .conformance.backends import DeviceUnknown
 from .conformance.command import conformance
 from .cosim.listener import SocketInUse
 from .cosim.serve import serve
+from .fuzz.command import fuzz
 from .guest.artifacts import ArtifactError
 from .guest.command import guest
 from .hdl import generate
@@ -247,6 +248,7 @@ def cosim(
 app.command()(guest)
 app.command()(conformance)
 app.command()(bench)
+app.command()(fuzz)
 app.command()(synth)
 
 

@@ -273,6 +273,11 @@ class VirtioDevice:
         self._requests[queue, head] = request
         return request
 
+    def adopt(self, queue: int, head: int) -> Request:
+        """A request without buffers for a chain that a test has given to :meth:`~.ring.Ring.hold`."""
+        request = self._requests[queue, head] = Request(queue, head, [], [])
+        return request
+
     async def submit(
         self,
         queue: int,

@@ -239,6 +239,20 @@ class Ring(ABC):
             self.publish()
         return identity
 
+    def hold(
+        self, identity: int, descriptors: Sequence[int], *, grants: Sequence[Grant] = (), room: int = 0
+    ) -> None:
+        """Count a chain that a test has written by itself among those that the device has.
+
+        ``grants`` are taken back with it, ``room`` is how much the device may write.
+        """
+        self._outstanding[identity] = _Outstanding(list(descriptors), list(grants), room, None)
+
+    def held(self, identity: int) -> tuple[list[int], Buffer | None]:
+        """The descriptors of a chain that the device has, and its indirect table."""
+        chain = self._outstanding[identity]
+        return chain.descriptors, chain.table
+
     @abstractmethod
     def needs_kick(self) -> bool:
         """Whether the device wants to hear of what has been made available since this was asked last."""

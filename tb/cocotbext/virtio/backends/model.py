@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from virtio_models.device import ReferenceDevice
@@ -50,7 +51,8 @@ class _Memory:
             raise DmaError(str(error)) from error
 
     def write(self, address: int, data: bytes) -> None:
-        self.memory.device_write(address, data)
+        with suppress(ValueError):  # nobody hears of a posted write to where there is no memory
+            self.memory.device_write(address, data)
 
     def interrupt(self, address: int, data: int) -> None:
         if (address, data) != message(data):

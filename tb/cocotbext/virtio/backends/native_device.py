@@ -33,6 +33,10 @@ class NativeDevice(Protocol):
         """Let cycles pass, fewer if one of ``stop_at``, of :class:`Stop`, happens."""
         ...
 
+    def close(self) -> None:
+        """End the simulation; nothing else may be called after it."""
+        ...
+
     def config_read(self, offset: int, size: int) -> tuple[str, int]:
         """A configuration access inside a dword."""
         ...

@@ -1,0 +1,1 @@
+"""The command ``virtio-endpoint fuzz``: random bad input, by seeds."""
