@@ -3,7 +3,6 @@
 import random
 from collections.abc import Callable, Collection
 from pathlib import Path
-from types import SimpleNamespace
 
 from cocotbext.virtio.backends.model import ModelHost
 from cocotbext.virtio.backends.native import NativeHost, run
@@ -17,7 +16,6 @@ from virtio_models.entropy import EntropySource
 from virtio_models.rng import Rng
 from virtio_spec.virtio_pci import Interface
 
-from ..bench_of import bench_of
 from ..config import Configuration
 from ..native.bring_up import bring_up
 from ..native.library import LinkModel
@@ -80,19 +78,17 @@ def model(configuration: Configuration, *, device: type[ReferenceDevice] = Refer
         interface, size = Interface(configuration.interface), configuration.queue_size
         host = ModelHost(kind, interface=interface, device=device, seed=seed, queue_size=size)
         host.memory.arenas += edges()
-        bench = bench_of(
-            configuration,
-            host,
+        bench = Bench(
+            host=host,
+            device=configuration.device,
             backend="model",
-            checker=SimpleNamespace(findings=[]),
-            link=None,
-            seed=seed,
+            queue_size=size,
             disk=disk,
-            clock=None,
-            transport=None,
-            habit="natural",
+            entropy=entropy,
+            interface=interface,
+            queues=configuration.queues,
+            seed=seed,
         )
-        bench.entropy, bench.completion_timeout_ns = entropy, 0
         return bench, lambda: None
 
     return bring

@@ -1,8 +1,11 @@
 import json
+import re
 
 import pytest
 from cocotbext.virtio.backends.model import run
+from cocotbext.virtio.conformance.catalogue import catalogue
 from cocotbext.virtio.fuzz import Outcome, Plan
+from cocotbext.virtio.fuzz.malformations import CATALOGUE
 from cocotbext.virtio.fuzz.plan import Step
 from cocotbext.virtio.variant import PLAIN
 from helpers.native import BLK
@@ -53,6 +56,12 @@ def test_the_report_counts_what_happened(tmp_path):
     assert report["causes"] == {"CHAIN_LOOP": 3, "NONE": 2}
     assert report["oddities"] == {"loop": {"needed a reset": 3, "went on": 2}}
     assert report["failures"][0]["replay"] == command_of(BLK, "native", 10, [2])
+
+
+def test_malformations_name_requirements_that_there_are():
+    named = [re.findall(r"[A-Z]+-D[A-Z]+-P?\d+", entry.make.__doc__ or "") for entry in CATALOGUE.values()]
+    assert sum(map(bool, named)) > 15
+    assert {identity for found in named for identity in found} <= catalogue().keys()
 
 
 def test_a_seed_is_the_same_whatever_ran_before():

@@ -1,7 +1,7 @@
-"""Devices and hosts with one mistake each, which some of a few seeds have to find."""
+"""Devices and hosts with one mistake each, which one of a few seeds has to find."""
 
 import pytest
-from cocotbext.virtio.fuzz import completions
+from cocotbext.virtio.fuzz import Plan, completions
 from cocotbext.virtio.fuzz.completions import FaultKind
 from helpers.native import BLK, endpoint_library
 from virtio_models.device import ReferenceDevice
@@ -16,7 +16,8 @@ from virtio_spec.split import avail_ring_offset
 from virtio_spec.virtio import DeviceStatus
 
 (SEVERAL,) = configurations("blk", width=128, queues=3)
-SEEDS = range(1, 161)
+#: Seeds, of those that do the one thing that matters: it is not always seen.
+TRIES = 30
 
 
 def with_rings(split: type[SplitQueue] = SplitQueue, packed: type[PackedQueue] = PackedQueue):
@@ -116,28 +117,31 @@ class RemembersOverAReset(ReferenceDevice):
         return super().running and self.cause == Cause.NONE
 
 
+#: With what shows it.
 MUTANTS = {
-    "next outside": with_rings(TakesAnyNext),
-    "head outside": with_rings(TakesAnyHead),
-    "index": with_rings(BelievesTheIndex),
-    "loops": with_rings(DropsLoops),
-    "table length": with_rings(packed=RoundsTablesUp),
-    "wrap": with_rings(packed=LooksAtAvailOnly),
-    "flags in tables": with_rings(packed=LooksAtFlagsInTables),
-    "silent": GivesUpInSilence,
-    "one queue": StopsTheQueueOnly,
-    "others' chains": GivesEverythingBack,
-    "reset": RemembersOverAReset,
+    "next": (with_rings(TakesAnyNext), "next_outside_of_the_descriptor_table"),
+    "head": (with_rings(TakesAnyHead), "head_outside_of_the_table"),
+    "index": (with_rings(BelievesTheIndex), "index_far_ahead"),
+    "loops": (with_rings(DropsLoops), "loop_of_descriptors"),
+    "table length": (with_rings(packed=RoundsTablesUp), "table_length_not_a_multiple_of_16"),
+    "wrap": (with_rings(packed=LooksAtAvailOnly), "wrong_wrap"),
+    "flags in tables": (with_rings(packed=LooksAtFlagsInTables), "flags_and_ids_in_a_table"),
+    "silent": (GivesUpInSilence, "descriptor_of_length_zero"),
+    "one queue": (StopsTheQueueOnly, "readable_after_writable"),
+    "others' chains": (GivesEverythingBack, "more_than_4_gib"),
+    "reset": (RemembersOverAReset, "table_without_memory"),
 }
 
 
-def fails(run) -> bool:
-    return any(isinstance(run(seed, None)[1], Exception) for seed in SEEDS)
+def fails(run, seeds) -> bool:
+    return any(isinstance(run(seed, None)[1], Exception) for seed in seeds)
 
 
-@pytest.mark.parametrize("device", MUTANTS.values(), ids=MUTANTS.keys())
-def test_a_device_with_a_mistake_is_found(device):
-    assert fails(on(model(SEVERAL, device=device)))
+@pytest.mark.parametrize(("device", "oddity"), MUTANTS.values(), ids=MUTANTS.keys())
+def test_a_device_with_a_mistake_is_found(device, oddity):
+    bench, _ = model(SEVERAL)(0)
+    seeds = [seed for seed in range(2_000) if oddity in (step.oddity for step in Plan.of(seed, bench).steps)]
+    assert fails(on(model(SEVERAL, device=device)), seeds[:TRIES])
 
 
 def test_data_that_changed_on_its_way_is_found(monkeypatch):
@@ -149,4 +153,4 @@ def test_data_that_changed_on_its_way_is_found(monkeypatch):
     found = {name: FaultKind(flipped, rest=True, harmless=True) for name in completions.FAULTS}
     monkeypatch.setattr("cocotbext.virtio.fuzz.plan.FAULTS", found)
     monkeypatch.setattr("cocotbext.virtio.fuzz.session.FAULTS", found)
-    assert fails(on(native(endpoint_library(BLK), BLK)))
+    assert fails(on(native(endpoint_library(BLK), BLK)), range(TRIES))

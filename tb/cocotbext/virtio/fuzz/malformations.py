@@ -5,7 +5,7 @@ Each entry says in its docstring what the standard has about it, by the ids of t
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, wraps
 
 from virtio_spec import wire
 from virtio_spec.packed import EventFlags, PackedDescriptor, PackedFlag
@@ -37,6 +37,8 @@ class Made:
 
 
 Make = Callable[[Workshop], Made]
+#: The same as an entry is written, which need not have anything to say.
+Written = Callable[[Workshop], Request | Made | None]
 
 
 @dataclass(frozen=True)
@@ -71,15 +73,14 @@ CATALOGUE: dict[str, Malformation] = {}
 
 def malformation(
     verdict: Verdict, *variants: Variants, closes: bool = False, confuses: bool = False
-) -> Callable[[Callable[[Workshop], Request | Made | None]], Callable[[Workshop], Request | Made | None]]:
+) -> Callable[[Written], Written]:
     """Put a function into the catalogue; all of ``variants`` have to hold."""
 
     def holds(variant: RingVariant) -> bool:
         return all(each(variant) for each in variants or (EVERY,))
 
-    def register(
-        make: Callable[[Workshop], Request | Made | None],
-    ) -> Callable[[Workshop], Request | Made | None]:
+    def register(make: Written) -> Written:
+        @wraps(make)
         def made(shop: Workshop) -> Made:
             found = make(shop)
             return found if isinstance(found, Made) else Made(found)
