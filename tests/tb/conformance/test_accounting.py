@@ -20,6 +20,7 @@ MADE = {
         (Interface.MODERN, {"queues": 2}),
     ],
     "vmmci": [(Interface.LEGACY, {})],
+    "net": [(Interface.MODERN, {}), (Interface.MODERN, {"queues": 5})],
 }
 #: Rows without a case, which the endpoint would not pass: an operating system that translates DMA has no way
 #: to have its driver do so.
@@ -28,6 +29,13 @@ GAPS = {
     "rng": {"RFB-DEV-03": NOT_OFFERED, "RFB-DEV-08": NOT_OFFERED},
     "blk": {"RFB-DEV-03": NOT_OFFERED, "RFB-DEV-08": NOT_OFFERED},
     "vmmci": {},
+}
+#: Of a network device, which is not in the endpoint yet: all may be shown at any time. The front end looks at
+#: every header that is received, and no case has said so.
+NET_GAPS = {
+    *GAPS["rng"],
+    "NET-DEV-023",  # sent as if no bit was set
+    *(f"NET-DEV-{number:03}" for number in (*range(43, 49), 54, 55, 56, 60, 61)),
 }
 WITHOUT_RESETS = RingOptions(ring_reset=False)
 
@@ -55,13 +63,25 @@ def on_paper(device, **options_of_all):
         yield account(facts_of(device, interface, **options, **options_of_all), results)
 
 
-@pytest.mark.parametrize("device", MADE)
-def test_every_requirement_is_accounted_for_on_the_gateware(device):
+def standing(device):
+    """Status of each requirement."""
     accounts = list(on_paper(device))
-    standing = {identity: best(found[identity].status for found in accounts) for identity in accounts[0]}
-    missing = {identity for identity, status in standing.items() if status == Status.MISSING}
-    assert missing == GAPS[device].keys()
-    assert Status.FAILED not in standing.values()
+    return {identity: best(found[identity].status for found in accounts) for identity in accounts[0]}
+
+
+def missing(device):
+    """Requirements without a case."""
+    return {identity for identity, status in standing(device).items() if status == Status.MISSING}
+
+
+@pytest.mark.parametrize("device", GAPS)
+def test_every_requirement_is_accounted_for_on_the_gateware(device):
+    assert missing(device) == GAPS[device].keys()
+    assert Status.FAILED not in standing(device).values()
+
+
+def test_no_more_than_is_known_is_missing_for_network_devices():
+    assert missing("net") <= NET_GAPS
 
 
 @pytest.mark.parametrize("device", ["rng", "blk"])
