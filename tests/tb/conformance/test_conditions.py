@@ -110,4 +110,5 @@ def test_a_device_is_asked_what_it_is():
     assert (facts.queues, facts.structures) == (3, (1, 2, 3, 4, 5))
     assert facts.vectors >= 2
     assert facts.offers("MQ") and facts.offers("VERSION_1") and not facts.offers("ZONED")
+    assert facts.offers("ANY_LAYOUT")  # on its legacy interface only
     assert Facts.from_dict({**asdict(facts), "interface": "transitional"}) == facts

@@ -69,13 +69,20 @@ class Facts:
 
 async def look(bench: Bench) -> Facts:
     """Facts on the device of a bench, which is reset by it."""
-    transport = (await bench.probe()).transport
+    features = 0
+    ways = {"modern": bench.interface.has_modern, "legacy": bench.interface.has_legacy}
+    for way in (way for way, there in ways.items() if there):
+        transport = (await bench.probe(transport=way)).transport
+        await transport.reset()  # a transitional device offers each interface its own
+        features |= await transport.offered_features()
+    device = await bench.probe()
+    transport = device.transport
     await transport.reset()
     modern = transport if isinstance(transport, Modern) else None
     return Facts(
-        device_type=(await bench.probe()).device_type,
+        device_type=device.device_type,
         interface=bench.interface,
-        features=await transport.offered_features(),
+        features=features,
         queues=await transport.num_queues(),
         vectors=await transport.vectors(),
         structures=tuple(structure.kind for structure in modern.structures) if modern else (),
