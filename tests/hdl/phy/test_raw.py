@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from amaranth_virtio.phy.raw import RawReceiver, RawTransmitter
 from amaranth_virtio.tlp import WIDTHS
-from helpers.simulation import STALLS, receive, send, simulate, steady
+from helpers.simulation import design, receive, send, simulate, stalled, steady
 from helpers.tlp import (
     completion,
     from_raw_beats,
@@ -80,8 +80,7 @@ def received(
     return from_tlp_beats(beats, dut.width), strobes
 
 
-@pytest.mark.parametrize("stall", STALLS)
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(("width", "stall"), stalled(*WIDTHS))
 def test_packets_of_all_sizes_reach_the_internal_form(width, stall):
     sent = packets(random.Random(width), lengths(stall))
     raw = [beat for packet in sent for beat in raw_beats(packet, width)]
@@ -90,11 +89,10 @@ def test_packets_of_all_sizes_reach_the_internal_form(width, stall):
     assert malformed == 0
 
 
-@pytest.mark.parametrize("stall", STALLS)
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(("width", "stall"), stalled(*WIDTHS))
 def test_packets_of_all_sizes_reach_the_raw_form(width, stall):
     sent = packets(random.Random(width + 1), lengths(stall))
-    dut = RawTransmitter(width=width)
+    dut = design(RawTransmitter, width=width)
     beats: list[Any] = []
 
     async def sink(ctx: Any) -> None:
@@ -110,7 +108,7 @@ def test_packets_of_all_sizes_reach_the_raw_form(width, stall):
 def test_the_receiver_takes_a_beat_in_every_cycle(width):
     sent = packets(random.Random(3), (0, 1, 2, 5, 8, 13, 128, 128, 128))
     raw = [beat for packet in sent for beat in raw_beats(packet, width)]
-    dut = RawReceiver(width=width)
+    dut = design(RawReceiver, width=width)
 
     async def source(ctx: Any) -> None:
         for beat in raw:
@@ -133,7 +131,7 @@ def test_the_receiver_takes_a_beat_in_every_cycle(width):
 @pytest.mark.parametrize("width", WIDTHS)
 def test_the_transmitter_gives_a_beat_in_every_cycle(width):
     sent = packets(random.Random(4), (0, 1, 2, 5, 8, 13))
-    dut = RawTransmitter(width=width)
+    dut = design(RawTransmitter, width=width)
 
     async def sink(ctx: Any) -> None:
         ctx.set(dut.o.ready, 1)
@@ -148,7 +146,7 @@ def test_the_transmitter_gives_a_beat_in_every_cycle(width):
 @pytest.mark.parametrize("width", WIDTHS)
 def test_a_packet_leaves_the_receiver_without_a_gap(width):
     packet = memory_write(0x1000, list(range(40)))
-    dut = RawReceiver(width=width)
+    dut = design(RawReceiver, width=width)
 
     async def sink(ctx: Any) -> None:
         ctx.set(dut.o.ready, 1)
@@ -232,7 +230,7 @@ def test_the_largest_payload_fits():
 def test_a_payload_beyond_the_set_limit_is_malformed(limit):
     largest = memory_write(0x1000, list(range(32 << limit)))
     longer = memory_write(0x1000, list(range((32 << limit) + 1)))
-    dut = RawReceiver(width=64, max_payload=512)
+    dut = design(RawReceiver, width=64, max_payload=512)
     raw = [beat for packet in (memory_read(0), longer, largest, longer) for beat in raw_beats(packet, 64)]
     got, malformed = received(dut, raw, 2, limit=limit)
     assert got == [memory_read(0), largest]
