@@ -12,7 +12,7 @@ from amaranth_virtio.core.interface import QueueRegisters
 from amaranth_virtio.transport.legacy import LegacyTransport
 from helpers.bar import Bar
 from helpers.core_stub import CoreStub
-from helpers.simulation import simulate
+from helpers.simulation import design, simulate
 
 DEVICE_FEATURES, DRIVER_FEATURES, QUEUE_ADDRESS = 0, 4, 8
 QUEUE_SIZE, QUEUE_SELECT, QUEUE_NOTIFY, STATUS, ISR = 12, 14, 16, 18, 19
@@ -41,7 +41,7 @@ ENABLE_VECTOR, ENABLE_PLACE = 0b1100, 0x3FFF_FFF0
 
 class Dut:
     def __init__(self, *, queue_size: int = 64, msix: bool = False):
-        self.transport: Any = LegacyTransport(queues=QUEUES, queue_size=queue_size)
+        self.transport: Any = design(LegacyTransport, queues=QUEUES, queue_size=queue_size)
         self.core: Any = self.transport.core
         self.msix = msix
         self.stub = CoreStub(self.core, queues=QUEUES, queue_size=queue_size, config=CONFIG)

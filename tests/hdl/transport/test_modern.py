@@ -15,7 +15,7 @@ from amaranth_virtio.devices.interface import DeviceTable
 from amaranth_virtio.transport.modern import ModernTransport
 from helpers.bar import Bar
 from helpers.core_stub import CoreStub
-from helpers.simulation import simulate
+from helpers.simulation import design, simulate
 from virtio_spec.virtio import DeviceType
 
 # Common configuration
@@ -116,7 +116,7 @@ def test_every_register_has_its_reset_value():
         expected[26:28] = b"\xff\xff"
         assert image == bytes(expected)
 
-    Dut().run(bench)
+    design(Dut).run(bench)
 
 
 @pytest.mark.parametrize("size", [1, 2, 4])
@@ -140,7 +140,7 @@ def test_every_field_reads_alike_at_every_width(size):
             image += (await bar.read(offset, size)).to_bytes(size, "little")
         assert image == expected
 
-    Dut().run(bench)
+    design(Dut).run(bench)
 
 
 @pytest.mark.parametrize("size", [1, 2, 4])
@@ -160,7 +160,7 @@ def test_wide_fields_are_written_at_every_width(size, offset, length):
             found += (await bar.read(offset + at, 4)).to_bytes(4, "little")
         assert found == value
 
-    Dut().run(bench)
+    design(Dut).run(bench)
 
 
 @pytest.mark.parametrize("offset", [QUEUE_DESC, QUEUE_DRIVER, QUEUE_DEVICE])
@@ -175,7 +175,7 @@ def test_a_half_of_an_address_is_written_alone(offset, half):
         assert await bar.read(offset + half, 4) == 0x3333_3333
         assert await bar.read(offset + 4 - half, 4) == (0x2222_2222 if half == 0 else 0x1111_1111)
 
-    Dut().run(bench)
+    design(Dut).run(bench)
 
 
 @pytest.mark.parametrize("size", [1, 2])
@@ -186,7 +186,7 @@ def test_vectors_are_written_at_every_width(size):
                 await bar.write(offset + at, size, 0x0002 >> 8 * at & (0xFF if size == 1 else 0xFFFF))
             assert await bar.read(offset, 2) == 2
 
-    Dut().run(bench)
+    design(Dut).run(bench)
 
 
 def test_one_dword_write_reaches_both_of_its_fields():
@@ -195,7 +195,7 @@ def test_one_dword_write_reaches_both_of_its_fields():
         assert await bar.read(QUEUE_SIZE, 2) == 8
         assert await bar.read(QUEUE_VECTOR, 2) == 3
 
-    Dut().run(bench)
+    design(Dut).run(bench)
 
 
 @pytest.mark.parametrize("enable", range(16))
@@ -207,7 +207,7 @@ def test_byte_enables_choose_the_bytes_of_an_address(enable):
         expected = bytes(new[i] if enable >> i & 1 else old[i] for i in range(4))
         assert (await bar.read(QUEUE_DRIVER, 4)).to_bytes(4, "little") == expected
 
-    Dut().run(bench)
+    design(Dut).run(bench)
 
 
 def test_read_only_fields_and_holes_ignore_writes():
@@ -222,7 +222,7 @@ def test_read_only_fields_and_holes_ignore_writes():
             assert await bar.read(offset, 4) == 0
         assert await bar.read(0x800, 4) == int.from_bytes(b"VIDE", "little")
 
-    Dut().run(bench)
+    design(Dut).run(bench)
 
 
 # Status and features
@@ -241,7 +241,7 @@ def test_the_status_shows_each_step():
         assert seen == [0x01, 0x03, 0x0B, 0x0F]
         assert ctx.get(core.running) == 1
 
-    Dut().run(bench)
+    design(Dut).run(bench)
 
 
 def test_a_status_bit_is_never_dropped_by_the_driver():
@@ -250,7 +250,7 @@ def test_a_status_bit_is_never_dropped_by_the_driver():
         await bar.write(STATUS, 1, ACKNOWLEDGE)
         assert await bar.read(STATUS, 1) == 0x0F
 
-    Dut().run(bench)
+    design(Dut).run(bench)
 
 
 def test_bits_of_the_device_and_unknown_bits_are_not_taken_from_the_driver():
@@ -258,7 +258,7 @@ def test_bits_of_the_device_and_unknown_bits_are_not_taken_from_the_driver():
         await bar.write(STATUS, 1, ACKNOWLEDGE | 0x70)
         assert await bar.read(STATUS, 1) == ACKNOWLEDGE
 
-    Dut().run(bench)
+    design(Dut).run(bench)
 
 
 @pytest.mark.parametrize("written", [0x04, 0x07, 0x07 | FAILED])
@@ -270,7 +270,7 @@ def test_driver_ok_without_features_ok_does_not_start_the_device(written):
         assert await bar.read(STATUS, 1) == written & ~DRIVER_OK
         assert ctx.get(core.running) == 0
 
-    Dut().run(bench)
+    design(Dut).run(bench)
 
 
 def test_queues_alone_do_not_start_the_device():
@@ -293,7 +293,7 @@ def test_queues_alone_do_not_start_the_device():
             if valid:
                 kicks.append(queue)
 
-    Dut().run(bench, background=[monitor])
+    design(Dut).run(bench, background=[monitor])
 
 
 def test_failed_stops_the_device():
@@ -303,7 +303,7 @@ def test_failed_stops_the_device():
         assert await bar.read(STATUS, 1) == 0x0F | FAILED
         assert ctx.get(core.running) == 0
 
-    Dut().run(bench)
+    design(Dut).run(bench)
 
 
 @pytest.mark.parametrize(
@@ -333,7 +333,7 @@ def test_features_ok_sticks_only_for_an_acceptable_subset(low, high, accepted):
         await bar.write(STATUS, 1, 0x0F)
         assert await bar.read(STATUS, 1) == (0x0F if accepted else 0x03)
 
-    Dut().run(bench)
+    design(Dut).run(bench)
 
 
 def test_a_refused_subset_can_be_corrected():
@@ -343,7 +343,7 @@ def test_a_refused_subset_can_be_corrected():
         assert await bar.read(STATUS, 1) == 0x0B
         assert ctx.get(core.features) == 1 << 32 | 1
 
-    Dut().run(bench)
+    design(Dut).run(bench)
 
 
 def test_features_are_frozen_after_features_ok():
@@ -354,7 +354,7 @@ def test_features_are_frozen_after_features_ok():
         assert await bar.read(DRIVER_FEATURE, 4) == 1
         assert ctx.get(core.features) == 1 << 32 | 1
 
-    Dut().run(bench)
+    design(Dut).run(bench)
 
 
 @pytest.mark.parametrize(
@@ -373,7 +373,7 @@ def test_feature_windows_beyond_the_known_ones_read_zero(select, word):
             await bar.write(DRIVER_FEATURE_SELECT, 4, other)
             assert await bar.read(DRIVER_FEATURE, 4) == 0
 
-    Dut().run(bench)
+    design(Dut).run(bench)
 
 
 # Queues
@@ -407,7 +407,7 @@ def test_queues_are_set_up_apart_from_each_other():
                     low = 0x1000 * queue + 2 * number
                     assert ctx.get(context[name]) == low | (low + 1) << 32
 
-    Dut().run(bench)
+    design(Dut).run(bench)
 
 
 @pytest.mark.parametrize("queue", [QUEUES, 255, 256, 0x100 + QUEUES - 1, 0xFFFF])
@@ -430,7 +430,7 @@ def test_a_queue_that_does_not_exist_reads_size_zero_and_ignores_writes(queue):
             assert await bar.read(QUEUE_ENABLE, 2) == 0
             assert await bar.read(QUEUE_DESC, 4) == 0
 
-    Dut().run(bench)
+    design(Dut).run(bench)
 
 
 def test_an_illegal_queue_size_leaves_the_last_legal_one():
@@ -443,7 +443,7 @@ def test_an_illegal_queue_size_leaves_the_last_legal_one():
             last = size if size in (1, 2, 4, 8, 16, 32, 64) else last
             assert await bar.read(QUEUE_SIZE, 2) == last, size
 
-    Dut().run(bench)
+    design(Dut).run(bench)
 
 
 @pytest.mark.parametrize("value", [0, 2, 3, 0x0100, 0x0101, 0xFFFE])
@@ -456,7 +456,7 @@ def test_only_one_enables_a_queue(value):
         await bar.write(QUEUE_ENABLE, 2, value)
         assert await bar.read(QUEUE_ENABLE, 2) == 1
 
-    Dut().run(bench)
+    design(Dut).run(bench)
 
 
 def test_a_queue_is_not_enabled_before_features_ok():
@@ -465,7 +465,7 @@ def test_a_queue_is_not_enabled_before_features_ok():
         await bar.write(QUEUE_ENABLE, 2, 1)
         assert await bar.read(QUEUE_ENABLE, 2) == 0
 
-    Dut().run(bench)
+    design(Dut).run(bench)
 
 
 def test_an_enabled_queue_is_frozen_but_for_its_vector():
@@ -482,7 +482,7 @@ def test_an_enabled_queue_is_frozen_but_for_its_vector():
         for offset in range(32, 56, 4):
             assert await bar.read(offset, 4) == offset
 
-    Dut().run(bench)
+    design(Dut).run(bench)
 
 
 @pytest.mark.parametrize("offset", [CONFIG_VECTOR, QUEUE_VECTOR])
@@ -494,7 +494,7 @@ def test_a_vector_reads_back_only_if_the_function_has_it(offset):
             await bar.write(offset, 2, vector)
             assert await bar.read(offset, 2) == (vector if vector < VECTORS else 0xFFFF)
 
-    Dut().run(bench)
+    design(Dut).run(bench)
 
 
 # Notifications
@@ -521,7 +521,7 @@ def test_the_address_of_a_notification_names_the_queue():
             if valid:
                 kicks.append(queue)
 
-    Dut().run(bench, background=[monitor])
+    design(Dut).run(bench, background=[monitor])
 
 
 # Reset
@@ -557,7 +557,7 @@ def test_status_reads_zero_only_when_everything_is_at_rest(way, busy_for):
         log.append("at rest")
         ctx.set(core.idle, 1)
 
-    Dut().run(bench, client)
+    design(Dut).run(bench, client)
     assert log == ["at rest", *(["done"] if way == "function" else []), "zero"]
 
 
@@ -580,7 +580,7 @@ def test_until_the_reset_is_done_status_keeps_its_value_and_writes_are_ignored()
         await wait_reset(bar)
         assert await bar.read(CONFIG_VECTOR, 2) == 0xFFFF
 
-    Dut().run(bench)
+    design(Dut).run(bench)
 
 
 @pytest.mark.parametrize("way", ["status", "function"])
@@ -616,7 +616,7 @@ def test_a_reset_returns_every_register_to_its_initial_value(way):
                 assert await bar.read(QUEUE_ENABLE, 2) == 0
             assert [await bar.read(offset, 4) for offset in range(0, 64, 4)] == initial
 
-    Dut().run(bench)
+    design(Dut).run(bench)
 
 
 def test_a_write_right_after_a_needless_reset_is_not_lost():
@@ -625,7 +625,7 @@ def test_a_write_right_after_a_needless_reset_is_not_lost():
         await bar.write(STATUS, 1, ACKNOWLEDGE)
         assert await bar.read(STATUS, 1) == ACKNOWLEDGE
 
-    Dut().run(bench)
+    design(Dut).run(bench)
 
 
 # Device configuration
@@ -651,7 +651,7 @@ def test_device_configuration_is_readable_from_the_start(size):
         await bar.write(CONFIG, 4, 0)
         assert await bar.read(CONFIG, 4) == int.from_bytes(raw[:4], "little")
 
-    Dut().run(bench)
+    design(Dut).run(bench)
 
 
 def test_a_device_without_configuration_reads_zeros():
@@ -659,7 +659,7 @@ def test_a_device_without_configuration_reads_zeros():
         assert await bar.read(CONFIG, 4) == 0
         assert await bar.read(GENERATION, 1) == 0
 
-    Dut(config=False).run(bench)
+    design(Dut, config=False).run(bench)
 
 
 async def change_config(ctx: Any, core: Any) -> None:
@@ -693,7 +693,7 @@ def test_the_generation_follows_the_drivers_reads():
         await note()
         assert seen == [0, 0, 0, 1, 1, 2]
 
-    Dut().run(bench)
+    design(Dut).run(bench)
 
 
 def test_a_torn_read_is_never_taken_for_a_whole_one():
@@ -718,7 +718,7 @@ def test_a_torn_read_is_never_taken_for_a_whole_one():
             await change_config(ctx, core)
             await ctx.tick().repeat(rng.randrange(1, 40))
 
-    Dut().run(bench, background=[device])
+    design(Dut).run(bench, background=[device])
 
 
 # Interrupts
@@ -747,7 +747,7 @@ def test_each_event_goes_to_its_own_vector():
         await ctx.tick().repeat(10)
         assert taken == [0, 2, 2, 0, 3]
 
-    Dut().run(bench, background=[vectors_of(taken)])
+    design(Dut).run(bench, background=[vectors_of(taken)])
 
 
 def test_no_vector_means_silence_but_the_isr_status_is_set():
@@ -765,7 +765,7 @@ def test_no_vector_means_silence_but_the_isr_status_is_set():
         assert await bar.read(ISR, 1) == 3
         assert ctx.get(core.interrupt_status) == 0
 
-    Dut().run(bench, background=[vectors_of(taken)])
+    design(Dut).run(bench, background=[vectors_of(taken)])
 
 
 @pytest.mark.parametrize("event, bit", [("queue", 1), ("config", 2)])
@@ -788,7 +788,7 @@ def test_the_isr_status_is_set_before_the_vector_leaves(event, bit):
         assert ctx.get(core.isr) == bit
         assert ctx.get(core.vector.p) == 1
 
-    Dut().run(bench)
+    design(Dut).run(bench)
 
 
 def test_without_msix_the_interrupt_status_mirrors_the_isr_status():
@@ -813,7 +813,7 @@ def test_without_msix_the_interrupt_status_mirrors_the_isr_status():
         assert ctx.get(core.interrupt_status) == 0
         assert taken == []
 
-    Dut().run(bench, background=[vectors_of(taken)])
+    design(Dut).run(bench, background=[vectors_of(taken)])
 
 
 def test_a_read_clears_the_isr_status_only_if_its_byte_is_enabled():
@@ -833,7 +833,7 @@ def test_a_read_clears_the_isr_status_only_if_its_byte_is_enabled():
         assert await bar.read(ISR, 4) == 1
         assert await bar.read(ISR, 4) == 0
 
-    Dut().run(bench)
+    design(Dut).run(bench)
 
 
 @pytest.mark.parametrize("event", ["queue", "config"])
@@ -855,7 +855,7 @@ def test_an_event_around_an_isr_read_is_seen_exactly_once(event, distance):
         else:
             await change_config(ctx, core)
 
-    Dut().run(bench, device)
+    design(Dut).run(bench, device)
     bit = {"queue": 1, "config": 2}[event]
     assert sorted(seen) == [0] * 7 + [bit]
 
@@ -873,7 +873,7 @@ def test_a_configuration_change_before_driver_ok_is_told_afterwards():
         await ctx.tick().repeat(10)
         assert taken == [1]
 
-    Dut().run(bench, background=[vectors_of(taken)])
+    design(Dut).run(bench, background=[vectors_of(taken)])
 
 
 def test_a_vector_that_waits_holds_up_the_reset_and_nothing_follows_it():
@@ -896,7 +896,7 @@ def test_a_vector_that_waits_holds_up_the_reset_and_nothing_follows_it():
         await ctx.tick().repeat(20)
         assert taken == [1]
 
-    Dut().run(bench, background=[vectors_of(taken)])
+    design(Dut).run(bench, background=[vectors_of(taken)])
 
 
 # Errors
@@ -933,7 +933,7 @@ def test_a_broken_ring_needs_a_reset_and_its_first_cause_stands():
         await start(bar)
         assert ctx.get(core.running) == 1
 
-    Dut().run(bench, background=[vectors_of(taken)])
+    design(Dut).run(bench, background=[vectors_of(taken)])
 
 
 # Shape
@@ -951,7 +951,7 @@ def test_any_number_of_queues_works(queues):
         assert await bar.read(QUEUE_DESC, 4) == 0x1000
         assert await bar.read(QUEUE_NOTIFY_OFF, 2) == queues - 1
 
-    Dut(queues=queues).run(bench)
+    design(Dut, queues=queues).run(bench)
 
 
 # What the core is told, with one in plain Python
@@ -959,7 +959,7 @@ def test_any_number_of_queues_works(queues):
 
 def run_alone(bench: Any) -> None:
     """Run a bench that takes (ctx, bar, stub)."""
-    transport: Any = ModernTransport(queues=QUEUES)
+    transport: Any = design(ModernTransport, queues=QUEUES)
     stub = CoreStub(transport.core, queues=QUEUES, config=bytes(range(0x40, 0x60)))
 
     async def bound(ctx: Any) -> None:

@@ -12,7 +12,7 @@ from amaranth_virtio.transport.legacy import LegacyTransport
 from amaranth_virtio.transport.modern import ModernTransport
 from amaranth_virtio.transport.select import TransportSelect
 from helpers.bar import Bar
-from helpers.simulation import simulate
+from helpers.simulation import design, simulate
 from virtio_spec.virtio import DeviceType
 from virtio_spec.virtio_pci import Interface
 
@@ -122,7 +122,7 @@ def test_each_interface_has_its_own_features():
         assert ctx.get(core.features) == 1
         assert ctx.get(core.legacy) == 1
 
-    Dut().run(bench)
+    design(Dut).run(bench)
 
 
 @pytest.mark.parametrize("through", SIDES)
@@ -153,7 +153,7 @@ def test_a_reset_lets_the_driver_change_its_mind(first, through):
             await reset(bars, through)
             assert [await bars[other].read(STATUS[other], 1) for other in SIDES] == [0, 0]
 
-    Dut().run(bench)
+    design(Dut).run(bench)
 
 
 def test_a_function_reset_lets_the_driver_change_its_mind():
@@ -166,7 +166,7 @@ def test_a_function_reset_lets_the_driver_change_its_mind():
         assert await bars["modern"].read(20, 1) == 0x0F
         assert ctx.get(core.legacy) == 0
 
-    Dut().run(bench)
+    design(Dut).run(bench)
 
 
 @pytest.mark.parametrize("writes", SIDES)
@@ -178,7 +178,7 @@ def test_a_write_right_after_a_needless_reset_is_not_lost(through, writes):
         assert await bars[writes].read(STATUS[writes], 1) == 1
         assert ctx.get(core.legacy) == (writes == "legacy")
 
-    Dut().run(bench)
+    design(Dut).run(bench)
 
 
 def test_features_ok_does_not_exist_on_the_legacy_interface():
@@ -191,7 +191,7 @@ def test_features_ok_does_not_exist_on_the_legacy_interface():
         assert await bars["legacy"].read(18, 1) == 7
         assert await bars["modern"].read(20, 1) == 7
 
-    Dut().run(bench)
+    design(Dut).run(bench)
 
 
 @pytest.mark.parametrize("interface", [Interface.TRANSITIONAL, Interface.LEGACY])
@@ -236,7 +236,7 @@ def test_a_legacy_queue_is_used_before_driver_ok_until_its_address_is_zero(inter
             if valid:
                 kicks.append(queue)
 
-    Dut(interface).run(bench, background=[monitor])
+    design(Dut, interface=interface).run(bench, background=[monitor])
 
 
 def test_a_modern_queue_is_not_reset_by_a_legacy_address_of_zero():
@@ -252,7 +252,7 @@ def test_a_modern_queue_is_not_reset_by_a_legacy_address_of_zero():
         assert ctx.get(core.reset) == 0
         assert await bars["legacy"].read(8, 4) == 7
 
-    Dut().run(bench)
+    design(Dut).run(bench)
 
 
 def test_a_legacy_vector_reads_back_only_if_the_function_has_it():
@@ -274,7 +274,7 @@ def test_a_legacy_vector_reads_back_only_if_the_function_has_it():
         await reset(bars, "legacy")
         assert await bar.read(20, 4) == 0xFFFF_FFFF
 
-    Dut().run(bench, msix=True)
+    design(Dut).run(bench, msix=True)
 
 
 @pytest.mark.parametrize("low_side", SIDES)
@@ -293,7 +293,7 @@ def test_a_value_read_through_both_interfaces_is_of_one_instant(low_side):
         await bars["modern"].read(21, 1)  # the generation
         assert await bars["legacy"].read(24, 4) == 0
 
-    Dut().run(bench)
+    design(Dut).run(bench)
 
 
 def test_the_configuration_is_written_through_the_interface_in_use():
@@ -319,7 +319,7 @@ def test_the_configuration_is_written_through_the_interface_in_use():
                 kept = sum(0xFF << 8 * lane for lane in range(4) if enable >> 8 + lane & 1)
                 writes.append((enable, value & kept))
 
-    Dut().run(bench, background=[monitor])
+    design(Dut).run(bench, background=[monitor])
 
 
 def test_both_sides_read_at_once_each_their_own_queue():
@@ -347,7 +347,7 @@ def test_both_sides_read_at_once_each_their_own_queue():
 
         return bench
 
-    Dut().run(reader("modern"), reader("legacy"))
+    design(Dut).run(reader("modern"), reader("legacy"))
 
 
 def test_a_legacy_device_without_queues_has_all_other_registers():
@@ -366,4 +366,4 @@ def test_a_legacy_device_without_queues_has_all_other_registers():
         await reset(bars, "legacy")
         assert (await bar.read(4, 4), await bar.read(14, 2)) == (0, 0)
 
-    Dut(Interface.LEGACY, queues=0).run(bench)
+    design(Dut, interface=Interface.LEGACY, queues=0).run(bench)
