@@ -11,7 +11,7 @@ from virtio_models.network import Network
 from virtio_spec.virtio import feature_mask
 
 from .chains import ChainHost, Job
-from .simulation import simulate, steady
+from .simulation import design, simulate, steady
 
 __all__ = [
     "ALL",
@@ -105,10 +105,10 @@ class NetBench:
         stall: float = 0.0,
         wire_stall: float | None = None,
         seed: int = 0,
-        quota: int = 4,
+        quota: int = 16,
         **arguments: Any,
     ):
-        self.device = NetDevice(width=width, mac=MAC, quota=quota, **arguments)
+        self.device = design(NetDevice, width=width, mac=MAC, quota=quota, **arguments)
         self.host = NetHost(self.device, quota=quota, stall=stall, seed=seed)
         self.features = feature_mask(*features)
         self.lanes = width // 8

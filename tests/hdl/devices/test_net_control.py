@@ -94,7 +94,7 @@ def test_answers_and_what_passes_then_are_those_of_the_reference(width, stall):
 
 @pytest.mark.parametrize("accepted", [(), (CTRL_VQ,), (CTRL_VQ, CTRL_RX), (CTRL_VQ, CTRL_MAC_ADDR)])
 def test_commands_of_features_that_were_not_accepted_are_errors(accepted):
-    bench = NetBench(64, *accepted, pairs=1)
+    bench = NetBench(64, *accepted)
 
     async def main(ctx):
         filters = int(CTRL_RX not in accepted)

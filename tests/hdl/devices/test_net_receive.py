@@ -32,7 +32,7 @@ def test_each_frame_comes_behind_a_header_in_a_chain_of_its_own(width, stall):
 @pytest.mark.parametrize(("width", "stall"), MIXTURE)
 def test_mergeable_chains_are_filled_one_after_the_other(width, stall):
     """NET-DEV-031, NET-DEV-037, NET-DEV-038; whatever the size of each, and none is given away."""
-    bench = NetBench(width, MRG_RXBUF, stall=stall, wire_stall=0.5, quota=16)
+    bench = NetBench(width, MRG_RXBUF, stall=stall, wire_stall=0.5)
     rng = random.Random(f"{width} {stall}")
 
     async def main(ctx):
@@ -57,7 +57,7 @@ def test_mergeable_chains_are_filled_one_after_the_other(width, stall):
 
 def test_all_chains_of_a_frame_but_the_last_say_that_there_is_more():
     """NET-DEV-039."""
-    bench = NetBench(64, MRG_RXBUF, quota=8)
+    bench = NetBench(64, MRG_RXBUF)
     ends = []
 
     async def watch(ctx):
