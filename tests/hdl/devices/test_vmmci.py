@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from amaranth_virtio.devices.vmmci import VmmciDevice
-from helpers.simulation import STALLS, simulate
+from helpers.simulation import STALLS, design, simulate
 
 NONE, SHUTDOWN, REBOOT, SYNCRTC = range(4)
 RAISED, PENDING, NOT_RUNNING, NOT_NEGOTIATED, UNKNOWN = range(5)
@@ -20,7 +20,7 @@ class Bench:
     """A device and its guest, cycle by cycle."""
 
     def __init__(self, *, features: int = SYNCRTC_ACCEPTED, driver_ok: int = 1):
-        self.device: Any = VmmciDevice(ack_timeout=ACK_TIMEOUT, shutdown_timeout=SHUTDOWN_TIMEOUT)
+        self.device: Any = design(VmmciDevice, ack_timeout=ACK_TIMEOUT, shutdown_timeout=SHUTDOWN_TIMEOUT)
         self.features = features
         self.driver_ok = driver_ok
 

@@ -6,7 +6,7 @@ from amaranth_virtio.rings.options import RingOptions
 from amaranth_virtio.rings.poller import Poller
 from helpers.poll_bench import PollBench, SplitDriver
 from helpers.ring import HostMemory
-from helpers.simulation import STALLS
+from helpers.simulation import STALLS, design
 from virtio_spec.layout import Cause
 
 SPLIT = RingOptions(packed=False)
@@ -20,7 +20,9 @@ def bench_of(sizes, *, width=64, quota=4, queue_size=128, start=0, offsets=(), r
         SplitDriver(memory, size, start=start, offset=offset)
         for size, offset in zip(sizes, offsets, strict=True)
     ]
-    dut = Poller(width=width, queues=len(sizes), queue_size=queue_size, quota=quota, options=ring_options)
+    dut = design(
+        Poller, width=width, queues=len(sizes), queue_size=queue_size, quota=quota, options=ring_options
+    )
     return PollBench(dut, memory, drivers, **options)
 
 

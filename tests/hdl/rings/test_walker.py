@@ -7,7 +7,7 @@ import pytest
 from amaranth_virtio.rings.options import RingOptions
 from amaranth_virtio.rings.walker import Walker
 from helpers.ring import HostMemory
-from helpers.simulation import STALLS, simulate
+from helpers.simulation import design, simulate, stalled
 from helpers.walk import INDIRECT, NEXT, WRITE, PackedQueue, SplitQueue, WalkBench, walk_split
 from virtio_spec.layout import Cause
 
@@ -54,15 +54,14 @@ def run(bench, dut, done=None, *, settle=60, deadline=30_000):
     simulate(dut, test, deadline=deadline)
 
 
-@pytest.mark.parametrize("stall", STALLS)
-@pytest.mark.parametrize("width", [64, 128, 256])
+@pytest.mark.parametrize(("width", "stall"), stalled(64, 128, 256))
 def test_chains_of_any_framing_come_out_whole_and_in_ring_order(width, stall):
     """Traps 13, 14 and 15: SPLIT-DEV-01, SPLIT-DEV-08, SPLIT-DEV-07."""
     rng = random.Random(width + int(10 * stall))
     memory = HostMemory(seed=width)
     sizes = [16, 4, 2]
     queues = [SplitQueue(memory, size, rng) for size in sizes]
-    dut = Walker(width=width, queues=3, queue_size=16, quota=4, options=options("indirect"))
+    dut = design(Walker, width=width, queues=3, queue_size=16, quota=4, options=options("indirect"))
     bench = WalkBench(dut, memory, queues, seed=width, stall=stall, latency=rng.choice((0, 30)))
     for queue, source in zip(queues, bench.sources, strict=True):
         for _ in range(4 if stall == 0.9 else 10):
@@ -78,14 +77,13 @@ def test_chains_of_any_framing_come_out_whole_and_in_ring_order(width, stall):
     assert bench.errors == []
 
 
-@pytest.mark.parametrize("stall", STALLS)
-@pytest.mark.parametrize("width", [64, 256])
+@pytest.mark.parametrize(("width", "stall"), stalled(64, 256))
 def test_packed_chains_come_out_whole_and_in_ring_order(width, stall):
     """Trap 15 in its packed form: PACKED-DEV-P07; and PACKED-DEV-P06."""
     rng = random.Random(width + int(10 * stall))
     memory = HostMemory(seed=width)
     queues = [PackedQueue(memory, size, rng) for size in (16, 7, 3)]
-    dut = Walker(width=width, queues=3, queue_size=16, quota=4, options=options("indirect", "packed"))
+    dut = design(Walker, width=width, queues=3, queue_size=16, quota=4, options=options("indirect", "packed"))
     bench = WalkBench(dut, memory, queues, seed=width, stall=stall, latency=20, packed=True)
     for queue, source in zip(queues, bench.sources, strict=True):
         for _ in range(4 if stall == 0.9 else 10):
@@ -193,7 +191,7 @@ def test_a_broken_chain_is_an_error_never_reaches_the_device_and_stops_the_walk(
     queues = [SplitQueue(memory, 8, rng), SplitQueue(memory, 8, rng)]
     rows, cause, descriptor = broken(memory, name)
     unreadable = {queues[1].desc + 16, 0xDEAD_0000}
-    dut = Walker(width=64, queues=2, queue_size=16, quota=8, options=options("indirect"))
+    dut = design(Walker, width=64, queues=2, queue_size=16, quota=8, options=options("indirect"))
     bench = WalkBench(dut, memory, queues, latency=5, fails=lambda address: address in unreadable)
     queues[1].free = deque([6, 7])
     bench.sources[0].extend(split_source(queues[0], segments(rng, 3)) for _ in range(2))
@@ -237,8 +235,13 @@ def test_damaged_rings_end_in_one_of_their_errors_and_nothing_wrong_is_announced
     rng = random.Random(seed)
     memory = HostMemory(seed=seed)
     queues = [SplitQueue(memory, 16, rng) for _ in range(2)]
-    dut = Walker(
-        width=rng.choice((64, 128, 256)), queues=2, queue_size=16, quota=4, options=options("indirect")
+    dut = design(
+        Walker,
+        width=rng.choice((64, 128, 256)),
+        queues=2,
+        queue_size=16,
+        quota=4,
+        options=options("indirect"),
     )
     bench = WalkBench(
         dut, memory, queues, seed=seed, latency=rng.choice((0, 25)), stall=rng.choice((0, 0.3)), stuck=[0, 1]
@@ -286,7 +289,7 @@ def test_damaged_rings_end_in_one_of_their_errors_and_nothing_wrong_is_announced
 def test_an_indirect_descriptor_that_was_not_negotiated_is_an_error(can):
     memory = HostMemory()
     queue = SplitQueue(memory, 8, random.Random(0))
-    dut = Walker(width=64, queues=1, queue_size=8, quota=2, options=options(*["indirect"] * can))
+    dut = design(Walker, width=64, queues=1, queue_size=8, quota=2, options=options(*["indirect"] * can))
     bench = WalkBench(dut, memory, [queue], indirect=False)
     bench.sources[0].append(hand_made(queue, 3, (3, BUFFER, 8, NEXT, 6), (6, BUFFER, 16, INDIRECT, 0)))
     run(bench, dut, lambda bench: bench.errors)
@@ -297,7 +300,7 @@ def test_an_indirect_descriptor_that_was_not_negotiated_is_an_error(can):
 def test_a_descriptor_that_is_still_with_the_device_is_not_taken_again():
     memory = HostMemory()
     queue = SplitQueue(memory, 8, random.Random(0))
-    dut = Walker(width=64, queues=1, queue_size=8, quota=4, options=options("indirect"))
+    dut = design(Walker, width=64, queues=1, queue_size=8, quota=4, options=options("indirect"))
     bench = WalkBench(dut, memory, [queue], stuck=[0])
     bench.sources[0].append(split_source(queue, [(BUFFER, 8, 1)] * 3))  # 0, 1, 2
     bench.sources[0].append(hand_made(queue, 6, (6, BUFFER, 8, NEXT, 1)))
@@ -308,7 +311,7 @@ def test_a_descriptor_that_is_still_with_the_device_is_not_taken_again():
 def test_a_packed_chain_longer_than_the_ring_is_an_error():
     memory = HostMemory()
     queue = PackedQueue(memory, 3, random.Random(0))
-    dut = Walker(width=64, queues=1, queue_size=8, quota=4, options=options("packed"))
+    dut = design(Walker, width=64, queues=1, queue_size=8, quota=4, options=options("packed"))
     bench = WalkBench(dut, memory, [queue], packed=True)
 
     def make(token):
@@ -324,7 +327,7 @@ def test_a_chain_whose_bytes_cannot_be_read_is_never_done_and_others_are():
     rng = random.Random(5)
     memory = HostMemory()
     queues = [SplitQueue(memory, 8, rng), SplitQueue(memory, 8, rng)]
-    dut = Walker(width=64, queues=2, queue_size=8, quota=4, options=options())
+    dut = design(Walker, width=64, queues=2, queue_size=8, quota=4, options=options())
     bench = WalkBench(dut, memory, queues, faults=lambda token: token == 1)
     heads = []
 
@@ -347,7 +350,7 @@ def test_a_queue_whose_chains_the_device_keeps_holds_up_no_other_queue(direct):
     rng = random.Random(6)
     memory = HostMemory()
     queues = [SplitQueue(memory, 16, rng) for _ in range(3)]
-    dut = Walker(width=128, queues=3, queue_size=16, quota=4, options=options("indirect"))
+    dut = design(Walker, width=128, queues=3, queue_size=16, quota=4, options=options("indirect"))
     bench = WalkBench(dut, memory, queues, stuck=[1])
     chain = [(BUFFER, 8, n > 5) for n in range(12)]
     bench.sources[1].extend(
@@ -373,7 +376,7 @@ def test_a_retired_queue_is_emptied_while_others_go_on_and_may_come_back(after):
     rng = random.Random(after)
     memory = HostMemory()
     queues = [SplitQueue(memory, 16, rng) for _ in range(2)]
-    dut = Walker(width=64, queues=2, queue_size=16, quota=8, options=options("indirect"))
+    dut = design(Walker, width=64, queues=2, queue_size=16, quota=8, options=options("indirect"))
     bench = WalkBench(dut, memory, queues, seed=after, latency=20, stall=0.3, stuck=[0])
     for queue in (0, 1):
         for _ in range(12):
@@ -405,7 +408,7 @@ def test_no_read_and_no_announcement_begins_when_running_falls():
     for delay in (70, 80, 90, 100, 110):
         memory = HostMemory()
         queue = SplitQueue(memory, 8, rng)
-        dut = Walker(width=64, queues=1, queue_size=8, quota=4, options=options())
+        dut = design(Walker, width=64, queues=1, queue_size=8, quota=4, options=options())
         bench = WalkBench(dut, memory, [queue], latency=10)
         bench.sources[0].extend(split_source(queue, segments(rng, 2)) for _ in range(40))
         counts = []
@@ -424,7 +427,9 @@ def rate(chain, *, width=128, direct=None):
     """Cycles per chain from the first to the last of a quota of announcements, and the reads they took."""
     memory = HostMemory()
     queue = SplitQueue(memory, 256, random.Random(0))
-    dut = Walker(width=width, queues=1, queue_size=256, quota=64, options=options("indirect", "packed"))
+    dut = design(
+        Walker, width=width, queues=1, queue_size=256, quota=64, options=options("indirect", "packed")
+    )
     bench = WalkBench(dut, memory, [queue], latency=250, stuck=[0])
     bench.sources[0].extend(split_source(queue, chain, direct=direct) for _ in range(64))
     run(bench, dut, lambda bench: len(bench.announced) == 64 or bench.cycle > 4000, settle=0)

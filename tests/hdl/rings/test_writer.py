@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from amaranth_virtio.rings.writer import RingWriter
 from helpers.dma import REQUESTER, WriteHost
-from helpers.simulation import STALLS, send, simulate, steady
+from helpers.simulation import send, simulate, stalled, steady
 
 SETTINGS = {
     "requester_id": REQUESTER,
@@ -35,8 +35,7 @@ def stored(writes: list[tuple[int, bytes]]) -> dict[int, int]:
     return {address + at: byte for address, content in writes for at, byte in enumerate(content)}
 
 
-@pytest.mark.parametrize("stall", STALLS)
-@pytest.mark.parametrize("width", [64, 128, 256, 512])
+@pytest.mark.parametrize(("width", "stall"), stalled(64, 128, 256, 512))
 def test_each_write_becomes_one_memory_write_of_just_its_bytes(width: int, stall: float) -> None:
     """Whole dwords of any number, and halves of dwords; the host checks each packet."""
     rng = random.Random(width)
