@@ -197,13 +197,20 @@ def hdl(
 @app.command()
 def cosim(
     device: Annotated[
-        str, typer.Option("--device", "-d", help="[bold]rng[/], [bold]blk[/] or [bold]vmmci[/].")
+        str,
+        typer.Option("--device", "-d", help="[bold]rng[/], [bold]blk[/], [bold]net[/] or [bold]vmmci[/]."),
     ],
     socket: Annotated[
         Path | None, typer.Option(help="Where the socket is to stand; by default in build/cosim.")
     ] = None,
     image: Annotated[
         Path | None, typer.Option(help="Disk of blk: a raw image, which the guest writes in place.")
+    ] = None,
+    wire: Annotated[
+        Path | None,
+        typer.Option(
+            help="Cable of net: a socket at which another one waits, or will come, or QEMU's -netdev stream."
+        ),
     ] = None,
     read_only: Annotated[bool, typer.Option("--read-only", help="Only read the image.")] = False,
     width: Width = 128,
@@ -239,6 +246,7 @@ def cosim(
         configuration,
         socket or directory / f"{device}.sock",
         image=image,
+        wire=wire,
         link=LinkModel(seed=seed),
         waves=directory / f"{device}.vcd" if waves else None,
         report=lambda said: print(said, flush=True),

@@ -44,6 +44,7 @@ WRONG = {
     "cosim without image": (["cosim", "-d", "blk"], "blk needs an image"),
     "cosim's missing image": (["cosim", "-d", "blk", "--image", "no such file"], "there is no image no such"),
     "cosim's image for rng": (["cosim", "-d", "rng", "--image", __file__], "which is not a multiple of 512"),
+    "cosim's wire for rng": (["cosim", "-d", "rng", "--wire", "x"], "a wire is for net, not rng"),
     "cosim's seed": (["cosim", "-d", "rng", "--seed=-1"], "the seed has to be from 0"),
     "option": (["sim", "--what"], "--what"),
     "command": (["what"], "what"),

@@ -14,8 +14,11 @@ from .image import ImageFile
 from .native import NativeFunction
 from .qemu import command_line
 from .server import Server
+from .wire import Wire
 
 __all__ = ["serve"]
+
+SPEED = 10_000  # Mbit/s of a wire
 
 
 def serve(
@@ -23,25 +26,31 @@ def serve(
     socket: Path,
     *,
     image: Path | None = None,
+    wire: Path | None = None,
     link: LinkModel,
     waves: Path | None = None,
     report: Callable[[str], None],
 ) -> None:
     """Build, listen, and serve one client after the other until SIGINT or SIGTERM.
 
-    ``image`` is the disk of a block device, written in place unless the device is read-only.
+    ``image`` is the disk of a block device, written in place unless the device is read-only. ``wire`` is where
+    a network device finds the other end of its cable, see :class:`~.wire.Wire`; without, there is none.
     """
     if (configuration.device == "blk") != (image is not None):
         raise ConfigError(
             "blk needs an image" if image is None else f"an image is for blk, not {configuration.device}"
         )
+    if wire is not None and configuration.device != "net":
+        raise ConfigError(f"a wire is for net, not {configuration.device}")
     with ExitStack() as stack:
-        disk = None
+        disk = cable = None
         if image is not None:
             try:
                 disk = stack.enter_context(ImageFile(image, read_only=configuration.read_only))
             except PermissionError:
                 raise ConfigError(f"the image {image} cannot be written; serve it with --read-only") from None
+        if wire is not None:
+            cable = stack.enter_context(Wire(wire, report=report))
         report(f"building {configuration.name}")
         library = native_library(generate(configuration), configuration, waves=waves is not None)
         endpoint = stack.enter_context(NativeEndpoint(library, link=link))
@@ -50,6 +59,9 @@ def serve(
         if waves is not None:
             endpoint.waves(waves)
         server = stack.enter_context(Server(NativeFunction(endpoint), socket, report=report))
+        if cable is not None:
+            _plug_in(cable, endpoint)
+            server.watch(cable, cable.look)
 
         def end(number: int, frame: FrameType | None) -> None:
             server.stop()
@@ -58,3 +70,16 @@ def serve(
             signal.signal(number, end)
         report(f"attach it with\n\n{command_line(Path(server.path))}\n")
         server.serve()
+
+
+def _plug_in(wire: Wire, endpoint: NativeEndpoint) -> None:
+    def arrive() -> tuple[bytes, bool, bool] | None:
+        frame = wire.take()
+        return None if frame is None else (frame, False, False)
+
+    def changed() -> None:
+        endpoint.cable(wire.link_up, SPEED)
+
+    endpoint.network(wire.put, arrive)
+    wire.changed = changed
+    changed()

@@ -73,8 +73,8 @@ class Server:
         self._resample: int | None = None
         self._late: set[Connection] = set()
         self._stopped = False
-        self._watch(self._listener.socket, self._accept)
-        self._watch(self._woken, self._stop_now)
+        self.watch(self._listener.socket, self._accept)
+        self.watch(self._woken, self._stop_now)
 
     def __enter__(self) -> Self:
         return self
@@ -113,7 +113,8 @@ class Server:
 
     # -- the loop's parts --------------------------------------------------------------------------
 
-    def _watch(self, file: Any, callback: Callable[[], None]) -> None:
+    def watch(self, file: Any, callback: Callable[[], None]) -> None:
+        """Call back when there is something to read, after which the device goes on."""
         self._selector.register(file, selectors.EVENT_READ, callback)
 
     def _stop_now(self) -> None:
@@ -167,7 +168,7 @@ class Server:
             self._selector.unregister(self._resample)
         self._resample = fd
         if fd is not None:
-            self._watch(fd, self._resampled)
+            self.watch(fd, self._resampled)
 
     def _resampled(self) -> None:
         if self._session is not None:
@@ -189,7 +190,7 @@ class Server:
             self._begin(connection)
         elif len(self._late) < WAITING:
             self._late.add(connection)
-            self._watch(connection, lambda: self._refuse(connection))
+            self.watch(connection, lambda: self._refuse(connection))
         else:
             connection.close()
 
@@ -199,7 +200,7 @@ class Server:
         self._session = Session(
             self._function, connection, table=self._table, report=self._report, watch=self._watch_resample
         )
-        self._watch(connection, self._pump)
+        self.watch(connection, self._pump)
 
     def _refuse(self, late: Connection) -> None:
         """Answer its first message: there is a client already."""
