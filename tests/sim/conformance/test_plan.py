@@ -3,14 +3,14 @@
 import pytest
 from cocotbext.virtio.suite import cases
 from cocotbext.virtio.variant import RingVariant
-from virtio_sim.config import ConfigError
+from virtio_sim.config import INTERFACES, ConfigError
 from virtio_sim.conformance.plan import BACKENDS, plan
 
 PROFILES = ("default", "read_only", "queues")
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("device", ["rng", "blk", "vmmci"])
+@pytest.mark.parametrize("device", ["rng", "blk", "net", "vmmci"])
 def test_every_case_is_run_somewhere(backend, device):
     planned = {
         case.name
@@ -18,8 +18,16 @@ def test_every_case_is_run_somewhere(backend, device):
         for driver in run.drivers()
         for case in run.cases(driver)
     }
-    listed = [cases(device, profile=profile, backend=backend, variant=None) for profile in PROFILES]
-    assert planned == {case.name for profile in listed for case in profile}
+    listed = [
+        cases(
+            device, profile=profile, backend=backend, interface=interface, transport=transport, variant=None
+        )
+        for profile in PROFILES
+        for interface in INTERFACES[device]
+        for transport in ("modern", "legacy")
+        if interface in (transport, "transitional")
+    ]
+    assert planned == {case.name for some in listed for case in some}
 
 
 def test_names_are_unique_and_say_what_is_run():

@@ -30,8 +30,8 @@ GAPS = {
     "blk": {"RFB-DEV-03": NOT_OFFERED, "RFB-DEV-08": NOT_OFFERED},
     "vmmci": {},
 }
-#: Of a network device, which is not in the endpoint yet: all may be shown at any time. The front end looks at
-#: every header that is received, and no case has said so.
+#: Of a network device; any of them may be shown at any time. The front end looks at every header that is
+#: received, and no case has said so.
 NET_GAPS = {
     *GAPS["rng"],
     "NET-DEV-023",  # sent as if no bit was set
