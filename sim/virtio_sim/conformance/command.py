@@ -1,6 +1,5 @@
 """``virtio-endpoint conformance``."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from ..build import build_root
+from ..build import build_root, locked
 from ..config import check_seed
 from .backends import execute
 from .junit import write_junit
@@ -21,6 +20,7 @@ from .report import Report, RunResult, counts
 
 __all__ = ["conformance"]
 
+REPORT = "report.json"
 COLOURS = {Status.FAILED: "red", Status.MISSING: "yellow", Status.PROVEN: "green"}
 
 
@@ -53,10 +53,14 @@ def conformance(
     runs = plan(backend, device=device, interface=interface, variants_named=variant or ())
     check_seed(seed)
     directory = build_root() / "conformance"
-    report = Report() if fresh else Report.read(directory / "report.json")
-    console = Console()
-    failed = [case for run in runs for case in _run(run, seed, console, report, directory) if not case.passed]
-    console.print(_table(report))
+    if fresh:
+        (directory / REPORT).unlink(missing_ok=True)
+    console, failed = Console(), []
+    for run in runs:
+        result = _run(run, seed, console)
+        _keep(directory, result)
+        failed += [case for case in result.cases if not case.passed]
+    console.print(_table(Report.read(directory / REPORT)))
     for case in failed:
         text = f"{case.case} ({case.driver}): {case.message}"
         console.print(text, style="red", soft_wrap=True, markup=False, highlight=False)
@@ -65,8 +69,8 @@ def conformance(
         raise typer.Exit(1)
 
 
-def _run(run: Run, seed: int, console: Console, report: Report, directory: Path) -> Sequence[CaseResult]:
-    """One run with a bar; what there is so far is written after it, so that stopping loses only one."""
+def _run(run: Run, seed: int, console: Console) -> RunResult:
+    """One run, with a bar."""
     total = sum(len(run.cases(driver)) for driver in run.drivers())
     results: list[CaseResult] = []
     columns = (TextColumn("{task.description:<34}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -79,11 +83,18 @@ def _run(run: Run, seed: int, console: Console, report: Report, directory: Path)
             progress.update(task, advance=1, failed=f"[red]{failed} failed[/]" if failed else "")
 
         facts = execute(run, seed=seed, listener=hear)
-    report.add(RunResult(run.name, run.backend, run.configuration.device, facts, tuple(results)))
-    report.write(directory / "report.json")
-    write_junit(directory / "junit.xml", report.runs.values())
-    write_page(directory / "report.html", report)
-    return results
+    return RunResult(run.name, run.backend, run.configuration.device, facts, tuple(results))
+
+
+def _keep(directory: Path, result: RunResult) -> None:
+    """Add it to what there is, which other calls may do at the same time."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with locked(directory / "lock"):
+        report = Report.read(directory / REPORT)
+        report.add(result)
+        report.write(directory / REPORT)
+        write_junit(directory / "junit.xml", report.runs.values())
+        write_page(directory / "report.html", report)
 
 
 def _table(report: Report) -> Table:

@@ -64,7 +64,7 @@ def test_runs_add_up_to_one_report_and_a_failure_is_told(monkeypatch, capsys, tm
     found = json.loads((directory / "report.json").read_text())
     assert [run["name"] for run in found["runs"]] == ["model vmmci legacy", "model rng modern"]
     assert {row["id"] for row in found["requirements"] if row["status"] == "proven"} >= {"SUSP-DEV-01"}
-    assert {path.name for path in directory.iterdir()} == {"report.json", "junit.xml", "report.html"}
+    assert {path.name for path in directory.iterdir()} == {"report.json", "junit.xml", "report.html", "lock"}
 
     async def wrong(bench):
         raise AssertionError("the moon is full")
