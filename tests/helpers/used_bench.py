@@ -12,7 +12,7 @@ from typing import Any
 from amaranth_virtio.rings.options import RingOptions
 from amaranth_virtio.rings.used_side import UsedSide
 from helpers.ring import HostMemory, InMemory, ReadServer, serve_contexts, taken
-from helpers.simulation import send, simulate, steady
+from helpers.simulation import design, send, simulate, steady
 from virtio_spec.layout import Cause
 
 __all__ = ["Chain", "PackedQueue", "SplitQueue", "UsedBench"]
@@ -220,7 +220,8 @@ class UsedBench:
         ]
         self.contexts = [ring.context for ring in self.queues]
         self.quota, self.stall, self.rng = quota, stall, random.Random(seed)
-        self.dut = UsedSide(
+        self.dut = design(
+            UsedSide,
             width=width,
             queues=len(sizes),
             queue_size=queue_size,

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from amaranth_virtio.devices.rng import RngDevice
 from helpers.chains import ChainHost, Job
-from helpers.simulation import STALLS, simulate
+from helpers.simulation import design, simulate, stalled
 
 
 def source(device: Any, samples: bytes, *, stall: float = 0.0):
@@ -26,11 +26,10 @@ def source(device: Any, samples: bytes, *, stall: float = 0.0):
 NOISE = random.Random("rng").randbytes(1024 + 6 * 512)
 
 
-@pytest.mark.parametrize("width", [64, 128, 256])
-@pytest.mark.parametrize("stall", STALLS)
+@pytest.mark.parametrize(("width", "stall"), stalled(64, 128, 256))
 def test_every_chain_is_filled_with_consecutive_good_samples(width, stall):
     """ENT-DEV-01."""
-    device: Any = RngDevice(width=width)
+    device: Any = design(RngDevice, width=width)
     host = ChainHost(device, stall=stall)
     lengths = [1, 7, 8, 0, 9, 64, 200, 33]
 
@@ -46,7 +45,7 @@ def test_every_chain_is_filled_with_consecutive_good_samples(width, stall):
 
 
 def test_readable_bytes_are_swallowed():
-    device: Any = RngDevice(width=64)
+    device: Any = design(RngDevice, width=64)
     host = ChainHost(device, stall=0.3)
 
     async def bench(ctx):
@@ -59,7 +58,7 @@ def test_readable_bytes_are_swallowed():
 
 
 def test_a_chain_whose_readable_bytes_break_off_gets_nothing():
-    device: Any = RngDevice(width=64)
+    device: Any = design(RngDevice, width=64)
     host = ChainHost(device)
 
     async def bench(ctx):
@@ -76,7 +75,7 @@ def test_no_byte_leaves_while_a_test_fails_and_the_request_goes_on_after_recover
     stuck = b"\x33" * 2000
     good = random.Random("good").randbytes(1024 + 512)
     samples = NOISE[: 1024 + 512] + stuck + good
-    device: Any = RngDevice(width=64)
+    device: Any = design(RngDevice, width=64)
     host = ChainHost(device)
     alarmed = []
 
@@ -104,7 +103,7 @@ def test_no_byte_leaves_while_a_test_fails_and_the_request_goes_on_after_recover
 
 @pytest.mark.parametrize("after", [0, 3, 20])
 def test_a_reset_ends_a_chain_that_waits_for_entropy(after):
-    device: Any = RngDevice(width=128)
+    device: Any = design(RngDevice, width=128)
     host = ChainHost(device)
 
     async def bench(ctx):

@@ -4,7 +4,7 @@ import pytest
 from amaranth_virtio.rings.engine import Engine
 from amaranth_virtio.rings.options import RingOptions
 from helpers.ring import HostMemory, ReadServer, SplitRing, serve_contexts, taken
-from helpers.simulation import STALLS, send, simulate
+from helpers.simulation import design, send, simulate, stalled
 from helpers.tlp import from_tlp_beats, parse
 from virtio_spec.layout import Cause
 
@@ -117,7 +117,9 @@ class Bench:
     def __init__(self, *, sizes, width, stall=0.0, seed=1, options=PLAIN):
         self.rng, self.stall, self.width, self.sizes = random.Random(seed), stall, width, sizes
         self.memory = HostMemory(seed=seed)
-        self.dut = dut = Engine(width=width, queues=len(sizes), queue_size=16, quota=4, options=options)
+        self.dut = dut = design(
+            Engine, width=width, queues=len(sizes), queue_size=16, quota=4, options=options
+        )
         self.device = Device(dut.chains, width=width, stall=stall, rng=self.rng)
         self.servers = {
             name: ReadServer(
@@ -308,8 +310,7 @@ class Bench:
         )
 
 
-@pytest.mark.parametrize("stall", STALLS)
-@pytest.mark.parametrize("width", [64, 128, 256])
+@pytest.mark.parametrize(("width", "stall"), stalled(64, 128, 256))
 def test_every_chain_is_used_with_its_bytes_in_place(width, stall):
     """Traps 1, 13 and 17: SPLIT-DEV-01, SPLIT-DEV-15, SPLIT-DEV-16, SPLIT-DEV-P03."""
     bench = Bench(sizes=[16, 4], width=width, stall=stall, seed=width)
