@@ -31,6 +31,8 @@ LOOK_NS = 10_000
 TIMEOUTS = 4
 MOST_REQUESTS = 8
 PAUSE_NS = 3_000
+#: Descriptors that are waited for, and how often, before a chain is written that is not what it should be.
+ROOM, ROOM_TRIES = 4, 4
 
 
 class FuzzFailure(AssertionError):
@@ -130,7 +132,13 @@ class _Run:
 
     async def _malform(self, name: str, rng: random.Random) -> None:
         entry, queue = CATALOGUE[name], rng.choice(self.open)
-        if rng.random() < 0.5:
+        for _ in range(ROOM_TRIES):
+            if self.device.queues[queue].free >= ROOM:
+                break
+            await self.device.kick(queue)
+            await self.bench.host.sleep(PAUSE_NS)
+            self._collect()
+        if entry.confuses or rng.random() < 0.5:
             await self._request(queue, rng)
             await self.device.kick(queue)
             await self.bench.host.sleep(rng.randrange(1, 600))
