@@ -6,7 +6,7 @@ from amaranth_virtio.rings.options import RingOptions
 from amaranth_virtio.rings.poller import Poller
 from helpers.poll_bench import PackedDriver, PollBench
 from helpers.ring import HostMemory
-from helpers.simulation import STALLS
+from helpers.simulation import STALLS, design
 from virtio_spec.layout import Cause
 
 PACKED = RingOptions()
@@ -16,7 +16,7 @@ def bench_of(sizes, *, width=64, quota=4, queue_size=128, offsets=(), **options)
     memory = HostMemory(seed=1)
     offsets = offsets or [0] * len(sizes)
     drivers = [PackedDriver(memory, size, offset=offset) for size, offset in zip(sizes, offsets, strict=True)]
-    dut = Poller(width=width, queues=len(sizes), queue_size=queue_size, quota=quota, options=PACKED)
+    dut = design(Poller, width=width, queues=len(sizes), queue_size=queue_size, quota=quota, options=PACKED)
     return PollBench(dut, memory, drivers, packed=True, **options)
 
 
