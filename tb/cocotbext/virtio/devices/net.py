@@ -210,8 +210,11 @@ class VirtioNet:
     def _understood(self, flags: int, header, data: bytes) -> Received:
         if flags and not self.accepted(NetFeature.GUEST_CSUM):
             raise DriverError(f"flags are {flags:#x} although GUEST_CSUM was not accepted")
-        if flags & NetHdrFlag.RSC_INFO and not self.accepted(NetFeature.RSC_EXT):
-            raise DriverError("flags has RSC_INFO although RSC_EXT was not accepted")
+        known = NetHdrFlag.NEEDS_CSUM | NetHdrFlag.DATA_VALID
+        if self.accepted(NetFeature.RSC_EXT):
+            known |= NetHdrFlag.RSC_INFO
+        if flags & ~known:
+            raise DriverError(f"flags are {flags:#x}, of which something was not negotiated")
         needed = SEGMENTED.get(header.gso_type)
         if header.gso_type != NetGso.NONE and (needed is None or not self.accepted(needed)):
             raise DriverError(f"gso_type is {header.gso_type}, which was not negotiated")
