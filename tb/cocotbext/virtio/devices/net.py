@@ -210,7 +210,7 @@ class VirtioNet:
     def _understood(self, flags: int, header, data: bytes) -> Received:
         if flags and not self.accepted(NetFeature.GUEST_CSUM):
             raise DriverError(f"flags are {flags:#x} although GUEST_CSUM was not accepted")
-        known = NetHdrFlag.NEEDS_CSUM | NetHdrFlag.DATA_VALID
+        known = int(NetHdrFlag.NEEDS_CSUM | NetHdrFlag.DATA_VALID)  # an int: ~ is to have all other bits
         if self.accepted(NetFeature.RSC_EXT):
             known |= NetHdrFlag.RSC_INFO
         if flags & ~known:
