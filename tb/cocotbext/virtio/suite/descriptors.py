@@ -109,7 +109,7 @@ async def a_descriptor_changed_while_it_is_in_use_does_no_harm_elsewhere(bench: 
         await works_after_a_reset(bench, device)
 
 
-@case(devices=("rng",), proves=BROKEN, backends=("model",))
+@case(devices=("rng",), proves=BROKEN)
 async def more_descriptors_than_there_are_break_the_ring(bench: Bench) -> None:
     """A driver uses them again although the device, whose source gives nothing, still has them."""
     rng = VirtioRng(await bench.start(queue_size=4))
