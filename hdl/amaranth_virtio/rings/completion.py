@@ -22,7 +22,7 @@ class Completion(wiring.Component):
     the driver must not have the buffer back; so that chain goes round in a FIFO, where it holds up no
     other one. Nor is a chain passed on before its writable segments were ended.
 
-    A chain that was fetched takes 4 cycles and is on offer in the third one after it was taken. After a
+    A chain that was fetched takes 3 cycles and is on offer in the second one after it was taken. After a
     reset, which is that of the clock domain, ``ready`` is low for ``tokens`` cycles.
 
     Parameters
@@ -66,7 +66,9 @@ class Completion(wiring.Component):
         sweep = Signal(range(self.tokens))
         with m.If(~self.ready):
             m.d.sync += [sweep.eq(sweep + 1), self.ready.eq(sweep == self.tokens - 1)]
-        token = Signal(TOKEN)
+        token, following = Signal(TOKEN), Signal(TOKEN)
+        m.d.comb += following.eq(token)
+        m.d.sync += token.eq(following)
 
         # Each chain with readable bytes inverts its token's bit when it is announced, and when it is fetched.
         bits = []
@@ -81,7 +83,7 @@ class Completion(wiring.Component):
                 put.addr.eq(turned),
                 put.data.eq(~turn.data),
                 put.en.eq(came),
-                get.addr.eq(token),
+                get.addr.eq(following),
             ]
             with m.If(~self.ready):
                 m.d.comb += [put.addr.eq(sweep), put.data.eq(0), put.en.eq(1)]
@@ -113,20 +115,15 @@ class Completion(wiring.Component):
             with m.State("TAKE"):
                 m.d.sync += dropped.eq(self.dropped.valid)
                 with m.If(self.dropped.valid):
-                    m.d.comb += self.dropped.ready.eq(1)
-                    m.d.sync += token.eq(self.dropped.payload)
+                    m.d.comb += [self.dropped.ready.eq(1), following.eq(self.dropped.payload)]
                     m.next = "LOOK"
                 with m.Elif(self.i.valid & (ended != 0)):
-                    m.d.comb += self.i.ready.eq(1)
-                    m.d.sync += token.eq(self.i.payload.token)
+                    m.d.comb += [self.i.ready.eq(1), following.eq(self.i.payload.token)]
                     m.next = "LOOK"
                 with m.Elif(round_.o.valid):
-                    m.d.comb += round_.o.ready.eq(1)
-                    m.d.sync += token.eq(round_.o.payload)
+                    m.d.comb += [round_.o.ready.eq(1), following.eq(round_.o.payload)]
                     m.next = "LOOK"
             with m.State("LOOK"):
-                m.next = "TEST"
-            with m.State("TEST"):
                 m.d.sync += fetched.eq(dropped | (bits[0] == bits[1]))
                 m.next = "GIVE"
             with m.State("GIVE"):
