@@ -50,6 +50,8 @@ class Loader(wiring.Component):
         See :class:`Rows`.
     begun : :py:`Out(stream of token and index, always_ready)`
         First descriptor of a chain.
+    runs : :py:`Out(1)`
+        With ``begun``: the chain goes on with the next descriptor.
     ended : :py:`Out(stream of DirectEnd, always_ready)`
         Last descriptor of a chain but for those of an indirect table.
     follow : :py:`Out(stream of FollowUp, always_ready)`
@@ -76,6 +78,7 @@ class Loader(wiring.Component):
             "holder": In(shape.sequence_bits),
             "store": Out(stream.Signature(shape.store)),
             "begun": Out(stream.Signature(begun, always_ready=True)),
+            "runs": Out(1),
             "ended": Out(stream.Signature(DirectEnd, always_ready=True)),
             "follow": Out(stream.Signature(FollowUp, always_ready=True)),
             "loaded": Out(1),
@@ -195,6 +198,7 @@ class Loader(wiring.Component):
             entry.row.link.eq(link[: shape.index_bits]),
             self.begun.payload.token.eq(token),
             self.begun.payload.index.eq(index),
+            self.runs.eq(on & sequential),
             self.ended.payload.token.eq(token),
             self.ended.payload.index.eq(index),
             self.ended.payload.indirect.eq(flags[INDIRECT]),

@@ -4,6 +4,7 @@ from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..chain import QUEUE, TOKEN
@@ -23,8 +24,8 @@ class TableRequests(wiring.Component):
     Each request lies inside an aligned block of 128 bytes. Heads that come in ascending order, as chains of
     one queue one after the other, are read together with all between them as far as the block goes; a chain
     that goes on with the next descriptor is read 2 at a time, and to the end of the block when it did so
-    before. A read takes 4 cycles, and one more for each head after the first; a further block of an indirect
-    table takes 1.
+    before, or when the chain that was read last in its queue began like that. A read takes 4 cycles, and one
+    more for each head after the first; a further block of an indirect table takes 1.
 
     Parameters
     ----------
@@ -38,6 +39,8 @@ class TableRequests(wiring.Component):
     follow : :py:`In(stream of FollowUp)`
     job : :py:`In(stream of TableJob)`
         With ``shape.indirect``: indirect tables, with at least one entry.
+    began : :py:`In(1)`, began_queue : :py:`In(QUEUE)`, runs : :py:`In(1)`
+        Strobe: the first descriptor of a chain of this queue came, and it goes on with the next one.
     queue : :py:`Out(QUEUE)`, context : :py:`In(QueueContext)`
         Context of the queue of the cycle before.
     request : :py:`Out(stream of read_request_layout(TableContext))`
@@ -49,6 +52,9 @@ class TableRequests(wiring.Component):
             "running": In(1),
             "head": In(stream.Signature(Head)),
             "follow": In(stream.Signature(FollowUp)),
+            "began": In(1),
+            "began_queue": In(QUEUE),
+            "runs": In(1),
             "queue": Out(QUEUE),
             "context": In(QueueContext),
             "request": Out(stream.Signature(read_request_layout(TableContext))),
@@ -75,6 +81,16 @@ class TableRequests(wiring.Component):
         patience = Signal()
         run = Signal()  # with ``on``: much of it
 
+        # Whether chains of a queue begin with two descriptors or more that stand one behind the other
+        m.submodules.habits = habits = Memory(shape=1, depth=1 << self.shape.queue_bits, init=[])
+        put_habit, habit = habits.write_port(), habits.read_port()
+        m.d.comb += [
+            put_habit.addr.eq(self.began_queue),
+            put_habit.data.eq(self.runs),
+            put_habit.en.eq(self.began),
+            habit.addr.eq(self.queue),
+        ]
+
         slot = Signal(max(index_bits, BLOCK_BITS) + 1)  # ``index`` counted from the base's block
         room = Signal(3)  # descriptors behind ``index`` in its block
         span = Signal(3)  # of those, what is read
@@ -94,7 +110,7 @@ class TableRequests(wiring.Component):
         inside = Signal(3)
         tail = Signal(3)
         m.d.comb += [
-            inside.eq(Cat(on, run & (size > 1), run & (size > 2))),
+            inside.eq(Cat(on & (size > 0), run & (size > 1), run & (size > 2))),
             behind.eq(~last[:3] & inside),
             tail.eq(last - index),
         ]
@@ -164,6 +180,7 @@ class TableRequests(wiring.Component):
                 m.d.sync += [base.eq(self.context.desc[DESCRIPTOR_BITS:]), size.eq(log)]
                 m.next = "ADD"
                 with m.If(head):
+                    m.d.sync += [on.eq(habit.data), run.eq(habit.data)]
                     m.next = "GATHER"
             with m.State("GATHER"):
                 m.d.sync += patience.eq(0)

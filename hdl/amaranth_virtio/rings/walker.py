@@ -176,6 +176,9 @@ class Walker(wiring.Component):
         m.d.comb += [
             requests.running.eq(running),
             requests.context.eq(self.lookup.context),
+            requests.began.eq(loader.begun.valid),
+            requests.began_queue.eq(loader.begun.payload.token[bits:]),
+            requests.runs.eq(loader.runs),
             self.lookup.queue.eq(requests.queue),
         ]
 

@@ -451,3 +451,16 @@ def test_chains_of_three_descriptors_take_eight_cycles_each():
 def test_indirect_tables_are_read_back_to_back():
     cycles, reads = rate([(BUFFER, 64, 0), (BUFFER, 64, 1)], direct=0)
     assert cycles <= 11 and reads <= 9 + 2 * 64
+
+
+def test_a_queue_whose_chains_run_on_is_read_ahead():
+    """Descriptors that follow each other, when the chain before had such ones."""
+    memory = HostMemory()
+    queue = SplitQueue(memory, 16, random.Random(0))
+    dut = Walker(width=64, queues=1, queue_size=16, quota=2, options=options("indirect"))
+    bench = WalkBench(dut, memory, [queue], latency=20)
+    chain = [(BUFFER, 8, n > 0) for n in range(3)]
+    bench.sources[0].extend(split_source(queue, chain) for _ in range(5))
+    run(bench, dut, lambda bench: bench.released == [5])
+    later = [address for address, _ in bench.reads if address >= queue.desc + 16 * 6]
+    assert len(later) <= 4  # one after the other, it is nine
