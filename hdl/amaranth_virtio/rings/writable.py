@@ -18,7 +18,7 @@ class WritableSegments(wiring.Component):
     """Hand the writable segments of one chain after another to whoever writes them.
 
     The client begins a chain by its token, takes as many segments as it needs, and ends the chain: segments
-    that are left are let go of, a queue's own at 2 cycles each. Segments come ahead: the first one 6 cycles
+    that are left are let go of, a queue's own at 2 cycles each. Segments come ahead: the first one 5 cycles
     after ``begin`` was taken, the next ones 2 cycles after the one before was taken, or sooner if not asked
     for at once.
 
@@ -74,7 +74,7 @@ class WritableSegments(wiring.Component):
             put.addr.eq(self.chain.payload.token),
             put.data.eq(self.chain.payload.part),
             put.en.eq(self.chain.valid),
-            get.addr.eq(token),
+            get.addr.eq(self.begin.payload),
             walk.i.payload.token.eq(token),
             walk.i.payload.part.eq(part),
             walk.drop.eq(ending),
@@ -87,9 +87,7 @@ class WritableSegments(wiring.Component):
                 m.d.comb += self.begin.ready.eq(1)
                 m.d.sync += [token.eq(self.begin.payload), ending.eq(0)]
                 with m.If(self.begin.valid):
-                    m.next = "LOOK"
-            with m.State("LOOK"):
-                m.next = "FOUND"
+                    m.next = "FOUND"
             with m.State("FOUND"):
                 m.d.sync += part.eq(get.data)
                 m.next = "START"
