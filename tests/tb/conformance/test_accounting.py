@@ -34,8 +34,8 @@ GAPS = {
 NET_GAPS = {
     *GAPS["rng"],
     "NET-DEV-023",  # sent as if no bit was set
-    *(f"NET-DEV-{number:03}" for number in (56, 60, 61)),
-    *("NET-DEV-114", "NET-DEV-115"),  # in gateware the reset of a queue is over before a frame comes
+    *("NET-DEV-056", "NET-DEV-060", "NET-DEV-061"),  # the front end looks, and no case says so
+    *("NET-DEV-114", "NET-DEV-115"),  # shown on the reference model only
 }
 WITHOUT_RESETS = RingOptions(ring_reset=False)
 
