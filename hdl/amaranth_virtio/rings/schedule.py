@@ -31,6 +31,10 @@ class Schedule(wiring.Component):
     back in ring order with the release of chains, so that the oldest chain always gets them sooner or later;
     a queue that waits for rows holds up no other one. A chain takes 4 cycles, one with a table 5 more.
 
+    A table has to lie at a multiple of 16. The standard lets it be anywhere in memory [virtio 1.4 §2.7.5.3],
+    but drivers get theirs from allocators that align, and turning bytes at any place into descriptors would
+    take a rotator as wide as the data.
+
     Parameters
     ----------
     shape : :class:`WalkShape`
