@@ -3,7 +3,8 @@
 from typing import Any
 
 from amaranth.hdl import Module, Mux, Signal, unsigned
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
 
@@ -18,6 +19,8 @@ from .write_buffer import WriteBuffer, chunk_layout
 
 __all__ = ["ScatterWriter"]
 
+BEAT_BITS = 32  # of the width for each beat that can wait
+
 
 class ScatterWriter(wiring.Component):
     """Write a chain's bytes to its segments as memory writes.  [PCIe base 5.0 §2.2.7, virtio 1.4 §2.7.4]
@@ -28,8 +31,9 @@ class ScatterWriter(wiring.Component):
 
     Full beats are taken one per cycle, also over the boundaries of aligned segments. A beat that lies
     across a boundary takes one cycle more, and so does one that ends a TLP in a beat of its own. A
-    chain's first beat waits for the first segment; the next ones are hidden behind the bytes of the one
-    before.
+    chain's first beat waits for the first segment, and for 3 cycles behind it; the next ones are hidden
+    behind the bytes of the one before. Up to ``width/32`` beats wait here, and chains are begun as soon as
+    their first beat is here, so that short ones do not wait for a look-up each.
 
     Bytes behind the last segment are dropped; ``written`` counts what was sent.
 
@@ -48,7 +52,8 @@ class ScatterWriter(wiring.Component):
     -------
     i : :py:`In(stream of writable_layout(width))`
     begin : :py:`Out(stream of TOKEN)`, segment : :py:`In(stream of SegmentOrEnd)`, end : :py:`Out(1)`
-        The writable segments of one chain after the other, whose lengths are not 0; see
+        The writable segments of one chain after the other, whose lengths are not 0. Chains are begun ahead,
+        as far as ``begin`` is taken, and ended in the same order; see
         :class:`..rings.writable.WritableSegments`.
     o : :py:`Out(TlpSignature(width))`
         Memory writes.
@@ -98,42 +103,59 @@ class ScatterWriter(wiring.Component):
             splitter.size.eq(self.settings.max_payload),
         ]
 
+        # Beats that wait, and the beginnings of their chains.
+        beats = self.width // BEAT_BITS
+        m.submodules.waiting = waiting = SyncFIFO(width=writable_layout(self.width).size, depth=beats)
+        taken = Signal()
+        inside = Signal()  # of a chain, behind its first beat
+        chain_ends = Signal()
+        begun = Signal(range(beats + 2))  # chains, but for those that were ended
+        m.d.comb += [
+            self.i.ready.eq((waiting.w_rdy & (inside | ~self.begin.valid)) | self.flush),
+            taken.eq(self.i.valid & self.i.ready & ~self.flush),
+            waiting.w_en.eq(taken),
+            waiting.w_data.eq(self.i.payload),
+            self.end.eq(chain_ends),
+        ]
+        with m.If(self.begin.ready):
+            m.d.sync += self.begin.valid.eq(0)
+        with m.If(taken):
+            m.d.sync += inside.eq(~self.i.payload.last)
+            with m.If(~inside):
+                m.d.sync += [self.begin.valid.eq(1), self.begin.payload.eq(self.i.payload.token)]
+        begins = self.begin.valid & self.begin.ready
+        with m.If(begins ^ chain_ends):
+            m.d.sync += begun.eq(begun + Mux(begins, 1, -1))
+
         # The beat that is being cut up.
         beat = Signal(writable_layout(self.width))  # ``count``: bytes left
         beat_valid = Signal()
         start = Signal(ceil_log2(lanes))  # lane of the first byte left
         beat_ends = Signal()
-        chain_ends = Signal()
-        chain_open = Signal()
-        m.d.comb += self.i.ready.eq(~beat_valid | beat_ends | self.flush)
+        next_beat = data.View(writable_layout(self.width), waiting.r_data)
+        load = Signal()
+        m.d.comb += [
+            waiting.r_en.eq(~beat_valid | beat_ends | self.flush),
+            load.eq(waiting.r_rdy & waiting.r_en),
+        ]
         with m.If(beat_ends):
             m.d.sync += beat_valid.eq(0)
-        with m.If(chain_ends):
-            m.d.sync += chain_open.eq(0)
-        with m.If(self.i.valid & self.i.ready):
-            m.d.sync += [beat.eq(self.i.payload), beat_valid.eq(1), start.eq(0), chain_open.eq(1)]
+        with m.If(load):
+            m.d.sync += [beat.eq(next_beat), beat_valid.eq(1), start.eq(0)]
 
         # Segments of the beat's chain, one after the other, into the splitter.
         restart = Signal()
-        begun = Signal()
         exhausted = Signal()
         found = self.segment.payload
         m.d.comb += [
             restart.eq(chain_ends | self.flush),
             splitter.flush.eq(restart),
-            self.begin.payload.eq(beat.token),
-            self.begin.valid.eq(chain_open & ~begun),
-            self.end.eq(chain_ends),
             splitter.i.payload.address.eq(found.segment.address),
             splitter.i.payload.length.eq(found.segment.length),
-            splitter.i.valid.eq(begun & self.segment.valid & found.exists),
-            self.segment.ready.eq(begun & splitter.i.ready & found.exists & ~restart),
-            exhausted.eq(begun & self.segment.valid & ~found.exists & ~splitter.busy),
+            splitter.i.valid.eq((begun != 0) & self.segment.valid & found.exists),
+            self.segment.ready.eq((begun != 0) & splitter.i.ready & found.exists & ~restart),
+            exhausted.eq((begun != 0) & self.segment.valid & ~found.exists & ~splitter.busy),
         ]
-        with m.If(self.begin.valid & self.begin.ready):
-            m.d.sync += begun.eq(1)
-        with m.If(restart):
-            m.d.sync += begun.eq(0)
 
         # The chunk that is being filled.
         chunk_valid = Signal()
@@ -152,7 +174,7 @@ class ScatterWriter(wiring.Component):
             count.eq(Mux(chunk_valid, Mux(whole, beat.count, room), 0)),
         ]
         ready = aligner.i.ready
-        with m.If(beat_valid & begun & ~self.flush):
+        with m.If(beat_valid & (begun != 0) & ~self.flush):
             with m.If(chunk_valid):
                 m.d.comb += [
                     piece.eq((count != 0) | beat.last),
@@ -200,10 +222,12 @@ class ScatterWriter(wiring.Component):
                 at.eq(part.address),
                 empty.eq(1),
             ]
-        with m.If(self.i.valid & self.i.ready):
-            m.d.sync += [beat.count.eq(self.i.payload.count), start.eq(0)]
+        with m.If(load):
+            m.d.sync += [beat.count.eq(next_beat.count), start.eq(0)]
         with m.If(self.flush):
-            m.d.sync += [beat_valid.eq(0), chain_open.eq(0), chunk_valid.eq(0)]
+            m.d.sync += [
+                *(signal.eq(0) for signal in (self.begin.valid, inside, begun, beat_valid, chunk_valid))
+            ]
 
-        m.d.comb += self.idle.eq(~chain_open & ~beat_valid & ~aligner.busy & buffer.idle)
+        m.d.comb += self.idle.eq(~inside & ~waiting.r_rdy & ~beat_valid & ~aligner.busy & buffer.idle)
         return m

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Signal
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -18,9 +18,11 @@ class WritableSegments(wiring.Component):
     """Hand the writable segments of one chain after another to whoever writes them.
 
     The client begins a chain by its token, takes as many segments as it needs, and ends the chain: segments
-    that are left are let go of, a queue's own at 2 cycles each. Segments come ahead: the first one 5 cycles
-    after ``begin`` was taken, the next ones 2 cycles after the one before was taken, or sooner if not asked
-    for at once.
+    that are left are let go of, a queue's own at 2 cycles each. It may begin the next chains before; up to
+    3 that are not ended are taken, one every 2 cycles, and ``segment`` and ``end`` are about the first of
+    them. Segments come ahead: the first one 5 cycles after ``begin`` was taken, and at once in the next chain
+    if that was begun early and nothing of the one before was left; the next ones 2 cycles after the one
+    before was taken, or sooner if not asked for at once.
 
     Parameters
     ----------
@@ -33,13 +35,13 @@ class WritableSegments(wiring.Component):
     chain : :py:`In(stream of part_layout(shape), always_ready)`
         Stores the writable part of a chain, which may be empty.
     begin : :py:`In(stream of TOKEN)`
-        Taken when the chain before was ended, and let go of.
+        In the order in which they are to be ended.
     segment : :py:`Out(stream of SegmentOrEnd)`
-        A payload that does not ``exist`` stands behind the chain's last segment, is not to be taken, and
-        goes with ``end``.
+        Of the first chain that was begun and not ended. A payload that does not ``exist`` stands behind its
+        last segment, is not to be taken, and goes with ``end``.
     end : :py:`In(1)`
-        Strobe: the chain needs no further segment. Not before ``begin`` was taken; in its cycle nothing
-        is taken from ``segment`` any more.
+        Strobe: the first chain needs no further segment. Not before its ``begin`` was taken; in its cycle
+        nothing is taken from ``segment`` any more.
     ended : :py:`Out(1)`
         Strobe: nothing of the chain is left in the rows. In the order of ``begin``.
     read : :py:`Out(shape.read)`
@@ -60,55 +62,69 @@ class WritableSegments(wiring.Component):
         )
 
     def elaborate(self, platform: Any) -> Module:
-        """Build the memory of what chains have, and the FSM round the walk."""
+        """Build the memory of what chains have, the look-up, and the walk behind it."""
         m = Module()
         m.submodules.parts = parts = Memory(
             shape=self.shape.part, depth=self.tokens, init=[], attrs=NO_COLLISION
         )
         m.submodules.walk = walk = RowWalk(shape=self.shape)
         put, get = parts.write_port(), parts.read_port()
-        token, part = Signal(TOKEN), Signal(self.shape.part)
         connect(m, walk.read, flipped(self.read))
-        ending = Signal()  # the rest of the chain is not wanted
         m.d.comb += [
             put.addr.eq(self.chain.payload.token),
             put.data.eq(self.chain.payload.part),
             put.en.eq(self.chain.valid),
+        ]
+
+        # Look up: the data come in the next cycle, and go into ``part``.
+        token, part = Signal(TOKEN), Signal(self.shape.part)
+        looked, found = Signal(), Signal()
+        start = Signal()  # a chain goes on to the walk
+        empty = Signal()
+        m.d.comb += [
+            self.begin.ready.eq(~looked & (~found | start)),
             get.addr.eq(self.begin.payload),
             walk.i.payload.token.eq(token),
             walk.i.payload.part.eq(part),
-            walk.drop.eq(ending),
-            self.segment.payload.segment.eq(walk.o.payload.segment),
+            empty.eq(part.count == 0),
         ]
-        with m.If(self.end):
-            m.d.sync += ending.eq(1)
-        with m.FSM():
-            with m.State("BEGIN"):
-                m.d.comb += self.begin.ready.eq(1)
-                m.d.sync += [token.eq(self.begin.payload), ending.eq(0)]
-                with m.If(self.begin.valid):
-                    m.next = "FOUND"
-            with m.State("FOUND"):
-                m.d.sync += part.eq(get.data)
-                m.next = "START"
-            with m.State("START"):
-                m.next = "WALK"
-                with m.If(part.count == 0):
-                    m.next = "END"
-                with m.Else():
-                    m.d.comb += walk.i.valid.eq(1)
-            with m.State("WALK"):
-                m.d.comb += [
-                    self.segment.valid.eq(walk.o.valid),
-                    self.segment.payload.exists.eq(1),
-                    walk.o.ready.eq(self.segment.ready),
-                ]
-                # The walk is through with its last segment, or because it was dropped.
-                with m.If(walk.i.ready | (walk.o.valid & walk.o.ready & walk.o.payload.last)):
-                    m.next = "END"
-            with m.State("END"):
-                m.d.comb += self.segment.valid.eq(~ending)
-                with m.If(ending & walk.i.ready):
-                    m.d.comb += self.ended.eq(1)
-                    m.next = "BEGIN"
+        m.d.sync += looked.eq(self.begin.valid & self.begin.ready)
+        with m.If(self.begin.valid & self.begin.ready):
+            m.d.sync += token.eq(self.begin.payload)
+        with m.If(start):
+            m.d.sync += found.eq(0)
+        with m.If(looked):
+            m.d.sync += [part.eq(get.data), found.eq(1)]
+
+        # Walk: the chain that the client is at, and behind it another one if all of the first was given.
+        first, behind = (
+            Signal(data.StructLayout({"there": 1, "given": 1}), name=n) for n in ("first", "behind")
+        )
+        ends = Signal(range(4))  # of chains that are to be ended still
+        dropping = Signal()
+        over = Signal()  # the first chain is
+        ending = self.end | (ends != 0)
+        m.d.comb += [
+            start.eq(found & walk.i.ready & ~dropping & ~behind.there & (~first.there | first.given)),
+            walk.i.valid.eq(start & ~empty),
+            walk.drop.eq(dropping),
+            self.segment.payload.segment.eq(walk.o.payload.segment),
+            self.segment.payload.exists.eq(~first.given),
+            self.segment.valid.eq(first.there & (ends == 0) & (first.given | walk.o.valid)),
+            walk.o.ready.eq(first.there & ~first.given & (ends == 0) & self.segment.ready),
+            over.eq(Mux(dropping, walk.i.ready, first.there & first.given & ending)),
+            self.ended.eq(over),
+        ]
+        m.d.sync += ends.eq(ends + self.end - over)
+        with m.If(first.there & ~first.given & ending):
+            m.d.sync += dropping.eq(1)
+        with m.If(walk.o.valid & walk.o.ready & walk.o.payload.last):
+            m.d.sync += first.given.eq(1)
+        with m.If(over):
+            m.d.sync += [dropping.eq(0), first.eq(behind), behind.there.eq(0)]
+        with m.If(start):
+            with m.If(first.there & ~over):
+                m.d.sync += [behind.there.eq(1), behind.given.eq(empty)]
+            with m.Else():
+                m.d.sync += [first.there.eq(1), first.given.eq(empty)]
         return m

@@ -83,6 +83,25 @@ class Rig:
                     assert not taken or (exists and not end), "nothing behind the last one, nor at the end"
                 ctx.set(dut.segment.valid, 0)
 
+    async def lookup_ahead(self, ctx: Any) -> None:
+        """The same, for up to 3 chains that were begun; the first one's segments are there at once."""
+        dut, begun = self.dut, []
+        while True:
+            ctx.set(dut.begin.ready, len(begun) < 3)
+            address, length = begun[0][0] if begun and begun[0] else (0xBAD, 0xBAD)
+            payload = {"segment": {"address": address, "length": length}, "exists": length != 0xBAD}
+            ctx.set(dut.segment.payload, payload)
+            ctx.set(dut.segment.valid, len(begun) > 0)
+            sampled = (dut.begin.valid, dut.begin.ready, dut.begin.payload, dut.segment.ready, dut.end)
+            _, _, begins, ready, token, taken, end = await ctx.tick().sample(*sampled)
+            if taken and begun:
+                assert begun[0] and not end, "nothing behind the last one, nor at the end"
+                begun[0].pop(0)
+            if end:
+                begun.pop(0)
+            if begins and ready:
+                begun.append([*self.segments.get(token, [])])
+
     async def writes(self, ctx: Any) -> None:
         await self.host.take_writes(ctx, self.dut.o)
 
@@ -92,7 +111,7 @@ class Rig:
             done = await receive(ctx, self.dut.done, stall=self.stall, rng=rng)
             self.done.append((int(done.token), int(done.written), len(self.host.memory)))
 
-    def run(self, beats: list[dict[str, Any]], chains: int, **settings: int) -> None:
+    def run(self, beats: list[dict[str, Any]], chains: int, *, ahead: bool = False, **settings: int) -> None:
         async def client(ctx: Any) -> None:
             ctx.set(self.dut.settings, SETTINGS | settings)
             await send(ctx, self.dut.i, beats, stall=self.stall, rng=random.Random(3))
@@ -102,11 +121,13 @@ class Rig:
             await ctx.tick().repeat(5)
             assert ctx.get(self.dut.idle)
 
-        simulate(self.dut, client, done, background=[self.lookup, self.writes], deadline=20_000)
+        lookup = self.lookup_ahead if ahead else self.lookup
+        simulate(self.dut, client, done, background=[lookup, self.writes], deadline=20_000)
 
 
+@pytest.mark.parametrize("ahead", [False, True])
 @pytest.mark.parametrize(("width", "stall"), stalled(*WIDTHS, 512))
-def test_bytes_land_in_the_segments_in_order(width: int, stall: float) -> None:
+def test_bytes_land_in_the_segments_in_order(width: int, stall: float, ahead: bool) -> None:
     """Traps 13 and 17: SPLIT-DEV-01, SPLIT-DEV-P03. Any framing of the chain, any framing of the bytes."""
     rng = random.Random(width)
     rig = Rig(width, stall=stall)
@@ -126,7 +147,7 @@ def test_bytes_land_in_the_segments_in_order(width: int, stall: float) -> None:
         memory |= chain_memory
         order += chain_order
         done.append((token, min(total, len(raw)), len(memory)))
-    rig.run(beats, len(done))
+    rig.run(beats, len(done), ahead=ahead)
     assert rig.host.memory == memory
     assert rig.host.log == order
     assert [entry[:2] for entry in rig.done] == [entry[:2] for entry in done]
@@ -204,6 +225,33 @@ def test_an_unaligned_segment_costs_one_cycle_more_per_tlp() -> None:
     simulate(rig.dut, client, done, background=[rig.lookup, rig.writes])
     # 128 beats, 16 boundaries inside, and the first segment's look-up.
     assert spent[0] <= 128 + 16 + 6
+
+
+def test_short_chains_follow_each_other_in_three_cycles_more_than_their_beats() -> None:
+    """Those of a network device: 12 bytes of header and 64 of frame in 3 beats of 32 bytes."""
+    rig = Rig(256)
+    rig.segments = {token: [(0x1000 * token + 0x1000, 2048)] for token in range(8)}
+    raw = bytes(range(76))
+    ends: list[int] = []
+
+    async def watch(ctx: Any) -> None:
+        cycle = 0
+        async for *_, end in ctx.tick().sample(rig.dut.end):
+            cycle += 1
+            if end:
+                ends.append(cycle)
+
+    async def client(ctx: Any) -> None:
+        ctx.set(rig.dut.settings, SETTINGS)
+        beats = [beat for token in rig.segments for beat in cut(random.Random(0), 256, raw, token, full=True)]
+        await send(ctx, rig.dut.i, beats)
+
+    async def done(ctx: Any) -> None:
+        await rig.take_done(ctx, len(rig.segments))
+
+    simulate(rig.dut, client, done, background=[rig.lookup_ahead, rig.writes, watch])
+    assert {later - end for end, later in zip(ends, ends[1:], strict=False)} == {6}
+    assert [entry[:2] for entry in rig.done] == [(token, 76) for token in rig.segments]
 
 
 def test_a_slow_device_never_holds_the_link() -> None:
