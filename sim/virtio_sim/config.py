@@ -19,6 +19,7 @@ INTERFACES = {
 DEVICES = tuple(INTERFACES)
 WIDTHS = (64, 128, 256)
 QUEUE_SIZES = tuple(1 << n for n in range(1, 11))
+CHAINS = tuple(1 << n for n in range(1, 8))
 MOST_TAGS = 228
 MOST_RAM_SECTORS = 65536  # 32 MiB, more than any FPGA has
 MOST_QUEUES = 256
@@ -53,6 +54,9 @@ class Configuration:
         Whether the block device offers VIRTIO_BLK_F_RO.
     queues
         Request queues of the block device, or pairs of queues of the network device.
+    chains
+        Descriptor chains in flight per queue, a power of two from 2 to 128; by default 16, and of the network
+        device as many as it can have.
     packed
         Whether packed rings are offered beside split ones.
     ram_sectors
@@ -73,6 +77,7 @@ class Configuration:
     completion_timeout: int = 12_500_000
     read_only: bool = False
     queues: int = 1
+    chains: int = 0
     packed: bool = True
     ram_sectors: int = 0
     interface: str = ""
@@ -128,6 +133,12 @@ class Configuration:
         if self.queues > 1 and self.device not in ("blk", "net"):
             raise ConfigError(f"only blk and net can have several queues, not {self.device}")
 
+        if self.chains and self.chains not in CHAINS:
+            low, high = CHAINS[0], CHAINS[-1]
+            raise ConfigError(
+                f"the chains in flight have to be a power of two from {low} to {high}, not {self.chains}"
+            )
+
     def _check_vmmci(self) -> None:
         """What vmmci alone has, and what it alone has not."""
         for name, what in (("ack_timeout", "acknowledgement"), ("shutdown_timeout", "shutdown")):
@@ -136,7 +147,12 @@ class Configuration:
                 raise ConfigError(f"the {what} time-out has to be at least 1 cycle, not {cycles}")
             if self.device != "vmmci" and cycles != DEFAULTS[name]:
                 raise ConfigError(f"only vmmci has a time-out for the {what}, not {self.device}")
-        for name, what in (("queue_size", "queue size"), ("tags", "tags"), ("completion_timeout", "reads")):
+        for name, what in (
+            ("queue_size", "queue size"),
+            ("tags", "tags"),
+            ("completion_timeout", "reads"),
+            ("chains", "chains"),
+        ):
             if self.device == "vmmci" and getattr(self, name) != DEFAULTS[name]:
                 raise ConfigError(f"vmmci has no virtqueues, and so no {what}")
 
@@ -159,6 +175,8 @@ class Configuration:
     @property
     def quota(self) -> int:
         """Descriptor chains in flight per queue."""
+        if self.chains:
+            return self.chains
         if self.device != "net":
             return QUOTA
         room = TOKENS // self.virtqueues
@@ -184,6 +202,7 @@ NAME_PARTS = {
     "completion_timeout": "c{}",
     "read_only": "ro",
     "queues": "{}queues",
+    "chains": "{}chains",
     "packed": "split",
     "ram_sectors": "ram{}",
     "config_hold": "h{}",

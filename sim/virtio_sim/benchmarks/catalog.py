@@ -49,7 +49,7 @@ BENCHMARKS = (
     Benchmark("bulk from host", "block writes, the same", _quiet(endpoint.bulk_from_host)),
     Benchmark(
         "both ways at once",
-        "reads and writes in turns in one queue, 32 of each; limits count the requests for reads",
+        "reads and writes in turns in one queue, 32 of each; the limit counts requests for reads, too",
         _quiet(endpoint.both_ways),
     ),
     Benchmark(
@@ -66,6 +66,16 @@ BENCHMARKS = (
         "latency",
         "an rng at rest is kicked; between the ends of packets on the raw streams, without event index",
         _quiet(endpoint.latency),
+    ),
+    Benchmark(
+        "small packets, ring overhead",
+        "frames of 64 bytes, a descriptor each, 256 under way, event index, no interrupts",
+        _quiet(endpoint.small_packets),
+    ),
+    Benchmark(
+        "scaling",
+        "the same out of many queues, on endpoints for as many pairs, which take minutes to build",
+        _quiet(endpoint.scaling),
     ),
     Benchmark(
         "request size",

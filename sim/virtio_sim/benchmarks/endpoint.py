@@ -15,13 +15,24 @@ from .on_native import measure
 from .reference import LINK
 from .report import Row
 from .traffic import Kind, Traffic
-from .workloads import WORKLOADS
+from .workloads import FRAME, NET_HEADER, QUEUES, WORKLOADS
 
-__all__ = ["both_ways", "bulk_from_host", "bulk_to_host", "dma_engines", "latency", "random_pages"]
+__all__ = [
+    "both_ways",
+    "bulk_from_host",
+    "bulk_to_host",
+    "dma_engines",
+    "latency",
+    "random_pages",
+    "scaling",
+    "small_packets",
+]
 
 RATE = "payload bytes per cycle"
-#: Requests until a bulk measurement ends, and pages.
-BULK_REQUESTS, PAGES = 24, 400
+#: Requests until a bulk measurement ends, and pages. Half of them pass before counting begins, so that as
+#: many descriptors are read in that time as come back.
+BULK_REQUESTS, PAGES = 72, 400
+SETTLED = 0.5
 
 
 def _limit(bytes_of_page: Bytes) -> float:
@@ -30,8 +41,9 @@ def _limit(bytes_of_page: Bytes) -> float:
 
 
 READ, WRITE = LINK.read(PAGE), LINK.write(PAGE)
-#: Bytes per cycle into the host and out of it, alone and both at once.
-TO_HOST, FROM_HOST = _limit(WRITE), _limit(READ)
+#: Bytes per cycle into the host and out of it, alone, and both at once in equal parts.
+TO_HOST, FROM_HOST, EQUAL = _limit(WRITE), _limit(READ), _limit(WRITE + READ)
+#: And both at once if neither has to wait for the other.
 BOTH = {
     True: _limit(Bytes(to_host=(WRITE + READ).to_host)),
     False: _limit(Bytes(from_host=READ.from_host)),
@@ -40,7 +52,8 @@ WAYS = {True: "to host", False: "from host"}
 
 
 def _rate(bench: str, config: str, traffic: Traffic, to_host: bool, limit: float, goal: float) -> Row:
-    return Row(bench, config, RATE, traffic.rate(to_host=to_host), limit, goal * limit)
+    rate = traffic.rate(to_host=to_host, settled=SETTLED)
+    return Row(bench, config, RATE, rate, limit, goal * limit)
 
 
 def bulk_to_host(seed: int) -> Iterator[Row]:
@@ -58,12 +71,12 @@ def bulk_from_host(seed: int) -> Iterator[Row]:
 
 
 def both_ways(seed: int) -> Iterator[Row]:
-    """Both at once, in one queue."""
+    """Both at once, in turns in one queue, so that one is as fast as the other."""
     work = WORKLOADS["both ways"]
     traffic = measure(work, 2 * BULK_REQUESTS, seed=seed)
     for to_host, words in WAYS.items():
         bench = f"both ways at once, {words}"
-        yield _rate(bench, work.configuration.name, traffic, to_host, BOTH[to_host], 0.93)
+        yield _rate(bench, work.configuration.name, traffic, to_host, EQUAL, 0.93)
 
 
 def dma_engines(seed: int) -> Iterator[Row]:
@@ -73,7 +86,7 @@ def dma_engines(seed: int) -> Iterator[Row]:
         yield _rate(f"DMA engines alone, {WAYS[to_host]}", dma.NAME, traffic, to_host, limit, 0.99)
     traffic = dma.measure(reads=True, writes=True, cycles=20_000)
     for to_host, words in WAYS.items():
-        rate = traffic.rate(to_host=to_host)
+        rate = traffic.rate(to_host=to_host, settled=SETTLED)
         yield Row(f"DMA engines alone, both ways, {words}", dma.NAME, RATE, rate, BOTH[to_host])
 
 
@@ -81,7 +94,7 @@ def random_pages(seed: int) -> Iterator[Row]:
     """Requests of a page."""
     for name, to_host, limit in (("reads", True, TO_HOST), ("writes", False, FROM_HOST)):
         work = WORKLOADS[f"random {name}"]
-        cycles = PAGE / measure(work, PAGES, seed=seed).rate(to_host=to_host)
+        cycles = PAGE / measure(work, PAGES, seed=seed).rate(to_host=to_host, settled=SETTLED)
         least = PAGE / limit
         bench = f"random 4 KiB, {name}"
         yield Row(bench, work.configuration.name, "cycles per request", cycles, least, 1.1 * least, True)
@@ -97,3 +110,35 @@ def latency(seed: int) -> Iterator[Row]:
     last = traffic.delay(lambda packet: packet.kind is Kind.MESSAGE)
     words = "cycles from doorbell to interrupt, 1 byte, host without latency"
     yield Row("latency", name, words, last, None, 80, True)
+
+
+#: Frames of 64 bytes until a measurement ends, at least, and for each queue.
+FRAMES, FRAMES_OF_QUEUE = 3_000, 60
+#: What a frame takes of the link with its header, as a read and as a write.
+FRAME_BYTES = len(FRAME) + NET_HEADER
+SENT, RECEIVED = LINK.cycles(LINK.read(FRAME_BYTES)), LINK.cycles(LINK.write(FRAME_BYTES))
+PACKETS = {"out": (False, SENT), "in": (True, RECEIVED)}
+PER_PACKET = "cycles per packet"
+
+
+def small_packets(seed: int) -> Iterator[Row]:
+    """Frames of 64 bytes on one pair of queues."""
+    for way, (to_host, limit) in PACKETS.items():
+        work = WORKLOADS[f"packets {way}"]
+        cycles, rings = measure(work, FRAMES, seed=seed).per_packet(to_host=to_host)
+        name = work.configuration.name
+        yield Row(f"small packets {way}", name, PER_PACKET, cycles, limit, 6, True)
+        yield Row(f"ring overhead, packets {way}", name, "link bytes per packet", rings, None, 40, True)
+
+
+def scaling(seed: int) -> Iterator[Row]:
+    """Frames of 64 bytes out of many queues; the goal is what one queue does, and 10 % more."""
+    one = None
+    for count in QUEUES:
+        work = WORKLOADS[f"{count} queues out"]
+        completed = max(FRAMES, FRAMES_OF_QUEUE * count)
+        cycles, _ = measure(work, completed, seed=seed).per_packet(to_host=False)
+        bench = f"scaling, {count} queue{'s' * (count > 1)} out"
+        goal = None if one is None else 1.1 * one
+        yield Row(bench, work.configuration.name, PER_PACKET, cycles, SENT, goal, True)
+        one = one or cycles

@@ -12,9 +12,13 @@ from ..native.bring_up import bring_up
 from ..native.library import LinkModel, NativeEndpoint
 from .reference import MODEL
 from .traffic import Traffic
-from .workloads import DISK_SECTORS, Workload, begin
+from .workloads import DISK_SECTORS, FRAME, Workload, begin
 
 __all__ = ["measure"]
+
+
+#: More frames than any measurement takes.
+ENDLESS = 1 << 40
 
 
 def measure(workload: Workload, completed: int, *, seed: int, link: LinkModel = MODEL) -> Traffic:
@@ -35,6 +39,8 @@ def measure(workload: Workload, completed: int, *, seed: int, link: LinkModel = 
         if workload.configuration.device == "blk":  # in C++: Python would be the slower part
             endpoint.storage_memory(bytearray(DISK_SECTORS * SECTOR_BYTES), DISK_SECTORS)
         load, traffic = await begin(bench, workload)
+        if workload.frames:
+            endpoint.traffic(FRAME, ENDLESS)
 
         def take() -> None:
             for packet in endpoint.packets():

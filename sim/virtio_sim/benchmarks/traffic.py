@@ -86,6 +86,14 @@ class Traffic:
         cycles = packets[-1].cycle - packets[first].cycle
         return sum(packet.payload for packet in packets[first + 1 :]) / cycles
 
+    def per_packet(self, *, to_host: bool, settled: float = 0.25) -> tuple[float, float]:
+        """Cycles for each packet with data, and bytes on the wire for rings, both ways; as :meth:`rate`."""
+        packets = self.data(to_host=to_host)
+        first = int(settled * len(packets))
+        start, end, count = packets[first].cycle, packets[-1].cycle, len(packets) - 1 - first
+        rings = sum(p.wire for p in self.packets if p.kind is Kind.RINGS and start < p.cycle <= end)
+        return (end - start) / count, rings / count
+
     def delay(self, condition: Callable[[Packet], bool]) -> int:
         """Cycles from the first packet, which is the host's kick, to the first with ``condition``."""
         return next(packet.cycle for packet in self.packets if condition(packet)) - self.packets[0].cycle

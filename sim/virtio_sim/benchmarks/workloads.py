@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 
+from cocotbext.virtio.devices.net import VirtioNet
 from cocotbext.virtio.driver import VirtioDevice
 from cocotbext.virtio.suite import Bench
 from cocotbext.virtio.variant import PLAIN, RingVariant
@@ -14,7 +16,7 @@ from .load import PAGE, Chain, Load, aligned_rings
 from .reference import WIDTH, configure
 from .traffic import Kind, Traffic
 
-__all__ = ["BULK", "DISK_SECTORS", "WORKLOADS", "Workload", "begin", "blk"]
+__all__ = ["BULK", "DISK_SECTORS", "FRAME", "NET_HEADER", "QUEUES", "WORKLOADS", "Workload", "begin", "blk"]
 
 #: Bytes for header and status of a block request, so that neither shares a line with another one's.
 HEADER = 64
@@ -24,9 +26,21 @@ BULK = 128 << 10
 SETTLING_NS = 8_000
 #: Of the disk behind a block device.
 DISK_SECTORS = 1 << 15
+#: 64 bytes of Ethernet to the address that the endpoint has, the header in front, and buffers for both.
+FRAME = bytes.fromhex("025600000001 025600000002 88b5") + bytes(50)
+NET_HEADER, SENT_ROOM, FRAME_ROOM = 12, 128, 2048
+#: Entries of a queue of a network device, all of which are in use.
+NET_DEPTH = 256
 #: What common drivers use.
 EVENT_IDX = RingVariant(event_idx=True)
 TABLES = RingVariant(event_idx=True, indirect=True)
+
+
+class NetQueue(IntEnum):
+    """Queues of a pair.  [virtio 1.4 §5.1.2]"""
+
+    RECEIVE = 0
+    TRANSMIT = 1
 
 
 @dataclass(frozen=True)
@@ -43,12 +57,15 @@ class Workload:
         Of the rings.
     queue_size
         Entries of each queue.
+    frames
+        Whether there are frames on the cable all the time.
     """
 
     configuration: Configuration
     load: Callable[[VirtioDevice], Load]
     variant: RingVariant = EVENT_IDX
     queue_size: int | None = None
+    frames: bool = False
 
 
 async def begin(bench: Bench, workload: Workload) -> tuple[Load, Traffic]:
@@ -60,6 +77,8 @@ async def begin(bench: Bench, workload: Workload) -> tuple[Load, Traffic]:
     aligned_rings(device)
     await configure(device)
     await device.start(queue_size=workload.queue_size, variant=workload.variant)
+    if workload.configuration.device == "net" and workload.configuration.queues > 1:
+        await VirtioNet(device).set_pairs(workload.configuration.queues)
     await bench.host.sleep(SETTLING_NS)
     load = workload.load(device)
     (arena,) = memory.arenas
@@ -99,6 +118,32 @@ def blk(
     return make
 
 
+def net(kind: NetQueue, *, depth: int, queues: int = 1) -> Callable[[VirtioDevice], Load]:
+    """Frames of the shortest kind, each with its header in one buffer, on the queues of the first pairs.
+
+    There are no interrupts, as with a driver that polls while there is something to do.
+    """
+
+    def make(device: VirtioDevice) -> Load:
+        memory = device.host.memory
+        room = FRAME_ROOM if kind == NetQueue.RECEIVE else SENT_ROOM
+        numbers = [2 * pair + kind for pair in range(queues)]
+        data = memory.alloc(room * depth * queues, align=PAGE)
+        chains: dict[int, list[Chain]] = {number: [] for number in numbers}
+        for place in range(depth * queues):
+            address = data.address + room * place
+            if kind == NetQueue.TRANSMIT:
+                memory.write(address, bytes(NET_HEADER) + FRAME)
+                chain = Chain([(address, NET_HEADER + len(FRAME))])
+            else:
+                chain = Chain((), [(address, room)])
+            chains[numbers[place // depth]].append(chain)
+        areas = [(range(data.address, data.address + data.size), Kind.DATA)]
+        return Load(device, chains, areas, wanted=False)
+
+    return make
+
+
 def rng(device: VirtioDevice) -> Load:
     """One byte at a time, one after the other."""
     data = device.host.memory.alloc(PAGE, align=PAGE)
@@ -106,7 +151,21 @@ def rng(device: VirtioDevice) -> Load:
     return Load(device, {0: [Chain((), [(data.address, 1)])]}, areas)
 
 
-BLK, RNG = Configuration("blk", WIDTH), Configuration("rng", WIDTH)
+def _sending(pairs: int) -> Workload:
+    """Short frames out of the transmit queues of so many pairs."""
+    configuration = Configuration("net", WIDTH, tags=64, queue_size=NET_DEPTH, queues=pairs)
+    return Workload(
+        configuration, net(NetQueue.TRANSMIT, depth=NET_DEPTH, queues=pairs), queue_size=NET_DEPTH
+    )
+
+
+#: With more than 32 tags for data, the rings have more of their own too. 32 chains, because with more reads
+#: under way than the link needs, each one takes as long as those before it.
+BLK = Configuration("blk", WIDTH, tags=64, chains=32)
+RNG = Configuration("rng", WIDTH)
+NET = Configuration("net", WIDTH, tags=64, queue_size=NET_DEPTH)
+#: How many queues send at once, on an endpoint with as many pairs.
+QUEUES = (1, 4, 16, 64, 127)
 #: By name, so that a simulator that is started for one finds it.
 WORKLOADS = {
     "bulk to host": Workload(BLK, blk(BlkReqType.IN, size=BULK, depth=32), TABLES),
@@ -115,5 +174,8 @@ WORKLOADS = {
     "random reads": Workload(BLK, blk(BlkReqType.IN, size=PAGE, depth=32), TABLES),
     "random writes": Workload(BLK, blk(BlkReqType.OUT, size=PAGE, depth=32), TABLES),
     # Without the event index: this driver is so fast that it would ask for a later interrupt in time.
+    "packets out": _sending(1),
+    "packets in": Workload(NET, net(NetQueue.RECEIVE, depth=NET_DEPTH), queue_size=NET_DEPTH, frames=True),
+    **{f"{count} queues out": _sending(count) for count in QUEUES},
     "latency": Workload(RNG, rng, PLAIN),
 }
