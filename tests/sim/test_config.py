@@ -54,6 +54,8 @@ WRONG = {
         {"device": "vmmci", "queue_size": 64},
         "vmmci has no virtqueues, and so no queue size",
     ),
+    "chains": ({"chains": 24}, "the chains in flight have to be a power of two from 2 to 128, not 24"),
+    "chains of vmmci": ({"device": "vmmci", "chains": 8}, "vmmci has no virtqueues, and so no chains"),
     "tags of vmmci": ({"device": "vmmci", "tags": 8}, "vmmci has no virtqueues, and so no tags"),
     "reads of vmmci": (
         {"device": "vmmci", "completion_timeout": 1000},
@@ -89,6 +91,7 @@ def test_a_wrong_parameter_is_one_sentence(parameters, sentence):
 def test_a_name_tells_what_is_not_the_default():
     assert Configuration("rng").name == "rng-128"
     assert Configuration("blk", 64, queue_size=16, tags=8, read_only=True).name == "blk-64-q16-t8-ro"
+    assert Configuration("blk", 64, chains=32).name == "blk-64-32chains"
     assert Configuration("blk", queues=3).name == "blk-128-3queues"
     assert Configuration("net", 256, queues=4).name == "net-256-4queues"
     assert Configuration("blk", ram_sectors=64).name == "blk-128-ram64"
@@ -152,3 +155,11 @@ def test_a_missing_image_is_named(tmp_path):
 def test_a_seed_has_a_range(seed):
     with pytest.raises(ConfigError, match="the seed has to be from 0 to 2147483647"):
         check_seed(seed)
+
+
+def test_chains_in_flight_are_16_unless_said_otherwise_or_as_many_as_a_network_device_can_have():
+    assert Configuration("blk").quota == 16
+    assert Configuration("blk", chains=32).quota == Configuration("net", chains=32).quota == 32
+    # 4096 tokens: 128 for each of 3 queues, but only 16 for each of 255
+    assert Configuration("net").quota == 128
+    assert Configuration("net", queues=127).quota == 16
