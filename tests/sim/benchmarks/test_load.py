@@ -5,7 +5,8 @@ from cocotbext.virtio.backends.model import run
 from cocotbext.virtio.variant import RingVariant
 from helpers.bench import model_bench
 from virtio_sim.benchmarks.load import aligned_rings
-from virtio_sim.benchmarks.workloads import blk
+from virtio_sim.benchmarks.workloads import NetQueue, Workload, begin, blk, net
+from virtio_sim.config import Configuration
 from virtio_spec.blk import BlkReqType
 
 DEPTH, PAGE = 5, 4096
@@ -45,5 +46,20 @@ def test_kinds_of_requests_come_in_turns_and_are_for_sectors_of_their_own():
         headers = [device.host.memory.read(*chain.readable[0]) for chain in load.chains[0]]
         assert [int.from_bytes(header[:4], "little") for header in headers] == [0, 1, 0, 1]
         assert [int.from_bytes(header[8:], "little") for header in headers] == [0, 2, 4, 6]
+
+    run(work())
+
+
+def test_the_queues_of_several_pairs_send_at_once():
+    async def work():
+        bench = model_bench("net", seed=1, queues=9)
+        make = net(NetQueue.TRANSMIT, depth=DEPTH, queues=3)
+        work = Workload(Configuration("net", queues=4), make, queue_size=16)
+        load, traffic = await begin(bench, work)
+        await load.start()
+        await load.until(40)
+        device = load.device
+        assert [device.queues[number].in_flight for number in range(9)] == [0, DEPTH] * 3 + [0, 0, 0]
+        assert traffic.packets == []  # nobody has put any there
 
     run(work())
