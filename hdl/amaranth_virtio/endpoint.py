@@ -79,7 +79,8 @@ class Endpoint(wiring.Component):
     rings : :class:`.rings.options.RingOptions`
         Formats and features of the rings; what is left out is not offered and costs no logic.
     tags : :class:`int`
-        Data reads outstanding, 1 to 228. More than 22 need Extended Tag Field Enable to be used.
+        Data reads outstanding, 1 to 228; of a device that reads. More than 22 need Extended Tag Field Enable
+        to be used.
     max_payload : :class:`int`
         Max_Payload_Size Supported in bytes: 128, 256 or 512.
     max_read : :class:`int`
@@ -226,6 +227,7 @@ class Endpoint(wiring.Component):
             queue_size=self.queue_size,
             quota=self.quota,
             options=self.rings,
+            reads=device.table.reads,
             max_payload=self.max_payload,
         )
         connect(m, core.kick, engine.kick)
@@ -263,8 +265,10 @@ class Endpoint(wiring.Component):
         return Const(1)
 
     def _reads(self, m: Module, function: Any, engine: Any) -> Any:
-        """Connect the engine's four read channels; returns whether all of them are idle."""
-        plan = {**(MANY_RING_TAGS if self.tags > MANY else FEW_RING_TAGS), "data": self.tags}
+        """Connect the engine's read channels; returns whether all of them are idle."""
+        plan = dict(MANY_RING_TAGS if self.tags > MANY else FEW_RING_TAGS)
+        if self.device.table.reads:
+            plan["data"] = self.tags
         channels = []
         first = 0
         for name, tags in plan.items():

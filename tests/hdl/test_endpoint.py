@@ -83,6 +83,11 @@ def test_a_device_without_queues_has_no_engine_no_dma_and_no_vectors_if_it_wants
     assert (parts.function.writers, parts.function.vectors, parts.core.vectors) == (0, 0, 0)
 
 
+@pytest.mark.parametrize(("device", "reads"), [(RngDevice, False), (BlkDevice, True)])
+def test_there_is_a_channel_for_data_if_the_device_wants_what_drivers_write(device, reads):
+    assert hasattr(parts_of(Endpoint(device=device(width=64))), "data_reads") == reads
+
+
 @pytest.mark.parametrize("interface", [MODERN, TRANSITIONAL])
 def test_an_interface_that_the_device_cannot_have_is_refused(interface):
     with pytest.raises(ValueError) as caught:

@@ -61,6 +61,9 @@ class DeviceTable:
         Register interfaces that the device can have.
     msix
         Whether it has MSI-X beside INTx.
+    reads
+        Whether it wants what drivers write for it. If not, readable bytes are not read, and no beat of them
+        comes.
     """
 
     device_type: int
@@ -75,6 +78,7 @@ class DeviceTable:
     identity: Identity | None = None
     interfaces: tuple[Interface, ...] = tuple(Interface)
     msix: bool = True
+    reads: bool = True
 
 
 class Device(wiring.Component):

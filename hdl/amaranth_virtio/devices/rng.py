@@ -17,7 +17,7 @@ __all__ = ["RngDevice"]
 class RngDevice(Device):
     """Fill the writable bytes of each chain with tested noise.
 
-    Readable bytes, which a driver must not queue, are read and forgotten. Chains are served one
+    Readable bytes, which a driver must not queue, are not read. Chains are served one
     after another, at width/8 bytes in width/8 + 1 cycles if the source is as fast. A reset ends the
     chain at once, that of the queue with what was gathered.
 
@@ -44,7 +44,11 @@ class RngDevice(Device):
         self.min_entropy = min_entropy
         super().__init__(
             table=DeviceTable(
-                device_type=DeviceType.ENTROPY, class_code=ClassCode.ENTROPY, features=0, queues=1
+                device_type=DeviceType.ENTROPY,
+                class_code=ClassCode.ENTROPY,
+                features=0,
+                queues=1,
+                reads=False,
             ),
             width=width,
             backend={"entropy": In(stream.Signature(8)), "entropy_alarm": Out(1)},
@@ -57,7 +61,7 @@ class RngDevice(Device):
         m.d.comb += self.entropy_alarm.eq(health.alarm)
 
         lanes = self.width // 8
-        chain, readable, writable = self.chains.chain, self.chains.readable, self.chains.writable
+        chain, writable = self.chains.chain, self.chains.writable
         reset = self.chains.reset
         left = Signal(32)  # bytes of the chain behind those gathered
         gathered = Signal(range(lanes + 1))
@@ -73,16 +77,6 @@ class RngDevice(Device):
                 ]
                 with m.If(chain.valid & ~reset):
                     m.next = "GATHER"
-                    with m.If(chain.p.readable != 0):
-                        m.next = "SWALLOW"
-            with m.State("SWALLOW"):
-                m.d.comb += readable.ready.eq(1)
-                with m.If(readable.valid & readable.p.last):
-                    m.next = "GATHER"
-                    with m.If(readable.p.error):
-                        m.d.sync += left.eq(0)
-                with m.If(reset):
-                    m.next = "IDLE"
             with m.State("GATHER"):
                 m.d.sync += writable.p.last.eq(left == 0)
                 with m.If(health.alarm & (gathered != 0)):  # dropped with all else that was held

@@ -56,6 +56,8 @@ class Engine(wiring.Component):
         Chains in flight per queue; a power of two from 2 to 128.
     options : :class:`RingOptions`
         Formats and features of the rings.
+    reads : :class:`bool`
+        Readable bytes are fetched for the device. Without, there is no channel for data.
     max_payload : :class:`int`
         Most bytes of a write; a power of two from 128 to 4096.
 
@@ -77,11 +79,11 @@ class Engine(wiring.Component):
         See above. ``retired`` is meaningful from the second cycle of ``retire`` on, which is low for a cycle
         between two queues.
     flush : :py:`Out(1)`, channels_idle : :py:`In(1)`
-        ``flush`` and ``idle`` of the four read channels.
+        ``flush`` and ``idle`` of all read channels.
     poll_request, poll_data, table_request, table_data, event_request, event_data : read channels
         For rings, descriptors and suppression of interrupts. No request crosses a multiple of 128 bytes.
     data_request, data_data : read channel with a :class:`ChainContext`
-        For buffers.
+        For readable buffers.
     data_write, ring_write : :py:`Out(TlpSignature(width))`
         Writes of buffers and of rings. Taken means written, in posted order.
     settings : :py:`In(DmaSettings)`
@@ -99,6 +101,7 @@ class Engine(wiring.Component):
         queue_size: int,
         quota: int,
         options: RingOptions,
+        reads: bool = True,
         max_payload: int = 256,
     ):
         self.width = check_width(width)
@@ -106,14 +109,16 @@ class Engine(wiring.Component):
         self.queue_size = check_queue_size(queue_size)
         self.quota = check_quota(quota, queues)
         self.options = options
+        self.reads = reads
         self.max_payload = max_payload
         #: Shapes of the contexts of the read channels, by name.
         self.contexts = {
             "poll": PollContext,
             "table": TableContext,
             "event": event_context(queues, options),
-            "data": ChainContext,
         }
+        if reads:
+            self.contexts["data"] = ChainContext
         #: The parts that keep places in rings.
         self.poller = Poller(width=width, queues=queues, queue_size=queue_size, quota=quota, options=options)
         self.used = UsedSide(width=width, queues=queues, queue_size=queue_size, quota=quota, options=options)
@@ -221,11 +226,43 @@ class Engine(wiring.Component):
 
     def _bytes(self, m: Module, walker: Any, used: Any) -> Any:
         """The ways of buffers' bytes; returns whether they are idle."""
-        m.submodules.packer = packer = Packer(width=self.width)
         m.submodules.scatter = scatter = ScatterWriter(width=self.width, max_payload=self.max_payload)
         chains = self.chains
+        m.d.comb += [
+            chains.chain.payload.eq(walker.chain.payload),
+            chains.chain.valid.eq(walker.chain.valid & ~self.reset),
+            walker.chain.ready.eq(chains.chain.ready),
+        ]
+        if self.reads:
+            self._readable(m, walker, used)
+        else:
+            # The rows of readable segments are given back all the same.
+            request = walker.data_request
+            m.d.comb += [
+                request.ready.eq(1),
+                walker.fetched.payload.eq(request.payload.context.token),
+                walker.fetched.valid.eq(request.valid & request.payload.context.last),
+            ]
 
-        # For the device. Bytes are fetched ahead, but it sees none before it took their chain.
+        # From the device; in a reset they are taken and dropped
+        connect(m, flipped(chains.writable), scatter.i)
+        connect(m, scatter.begin, walker.begin)
+        connect(m, walker.segment, scatter.segment)
+        connect(m, scatter.o, flipped(self.data_write))
+        m.d.comb += [
+            walker.end.eq(scatter.end),
+            walker.completed.payload.eq(scatter.done.payload),
+            walker.completed.valid.eq(scatter.done.valid),
+            scatter.done.ready.eq(walker.completed.ready | self.reset),
+            scatter.settings.eq(self.settings),
+            scatter.flush.eq(self.reset),
+        ]
+        return scatter.idle
+
+    def _readable(self, m: Module, walker: Any, used: Any) -> None:
+        """Bytes for the device: they are fetched ahead, but it sees none before it took their chain."""
+        m.submodules.packer = packer = Packer(width=self.width)
+        chains = self.chains
         connect(m, walker.data_request, flipped(self.data_request))
         connect(m, flipped(self.data_data), packer.i)
         data = self.data_data
@@ -241,9 +278,7 @@ class Engine(wiring.Component):
             walker.fault.valid.eq(came & data.payload.error),
             used.broken.payload.eq(walker.fault.payload),
             used.broken.valid.eq(walker.fault.valid),
-            chains.chain.payload.eq(walker.chain.payload),
-            chains.chain.valid.eq(walker.chain.valid & ~self.reset),
-            walker.chain.ready.eq(chains.chain.ready),
+            packer.flush.eq(self.reset),
             begins.eq(chains.chain.valid & chains.chain.ready & (chains.chain.payload.readable != 0)),
             ends.eq(chains.readable.valid & chains.readable.ready & chains.readable.payload.last),
             chains.readable.payload.eq(packer.o.payload),
@@ -253,19 +288,3 @@ class Engine(wiring.Component):
         m.d.sync += awaited.eq(awaited + begins - ends)
         with m.If(self.reset):
             m.d.sync += awaited.eq(0)
-
-        # From the device; in a reset they are taken and dropped
-        connect(m, flipped(chains.writable), scatter.i)
-        connect(m, scatter.begin, walker.begin)
-        connect(m, walker.segment, scatter.segment)
-        connect(m, scatter.o, flipped(self.data_write))
-        m.d.comb += [
-            walker.end.eq(scatter.end),
-            walker.completed.payload.eq(scatter.done.payload),
-            walker.completed.valid.eq(scatter.done.valid),
-            scatter.done.ready.eq(walker.completed.ready | self.reset),
-            scatter.settings.eq(self.settings),
-            scatter.flush.eq(self.reset),
-            packer.flush.eq(self.reset),
-        ]
-        return scatter.idle

@@ -44,33 +44,6 @@ def test_every_chain_is_filled_with_consecutive_good_samples(width, stall):
     simulate(device, bench, background=[*host.benches, source(device, NOISE)], deadline=20_000)
 
 
-def test_readable_bytes_are_swallowed():
-    device: Any = design(RngDevice, width=64)
-    host = ChainHost(device, stall=0.3)
-
-    async def bench(ctx):
-        jobs = [host.put(Job(bytes(length), 5)) for length in (1, 8, 30)]
-        for job in jobs:
-            await host.until(ctx, job)
-        assert b"".join(bytes(job.written) for job in jobs) == NOISE[1024:1039]
-
-    simulate(device, bench, background=[*host.benches, source(device, NOISE)], deadline=20_000)
-
-
-def test_a_chain_whose_readable_bytes_break_off_gets_nothing():
-    device: Any = design(RngDevice, width=64)
-    host = ChainHost(device)
-
-    async def bench(ctx):
-        broken = host.put(Job(bytes(20), 5, fails_at=8))
-        whole = host.put(Job(b"", 5))
-        await host.until(ctx, whole)
-        assert broken.done and broken.written == b""
-        assert whole.written == NOISE[1024:1029]
-
-    simulate(device, bench, background=[*host.benches, source(device, NOISE)])
-
-
 def test_no_byte_leaves_while_a_test_fails_and_the_request_goes_on_after_recovery():
     stuck = b"\x33" * 2000
     good = random.Random("good").randbytes(1024 + 512)

@@ -22,7 +22,8 @@ async def step(ctx, stream):
 class Device:
     """Takes chains and bytes from the engine, and completes the chains in any order."""
 
-    def __init__(self, chains, *, width, stall, rng):
+    def __init__(self, chains, *, width, stall, rng, reads):
+        self.reads = reads
         self.chains, self.lanes, self.stall, self.rng = chains, width // 8, stall, rng
         self.hold = lambda chain: False
         self.forget()
@@ -42,7 +43,7 @@ class Device:
                 item = {"token": chain.token, "queue": chain.queue, "got": b"", "left": chain.readable}
                 item["writable"] = chain.writable
                 self.announced.append(chain.queue)
-                (self.reading if chain.readable else self.ready).append(item)
+                (self.reading if chain.readable and self.reads else self.ready).append(item)
 
     async def take_bytes(self, ctx):
         while True:
@@ -114,13 +115,19 @@ class Device:
 class Bench:
     """An engine between host memory with split rings and a device."""
 
-    def __init__(self, *, sizes, width, stall=0.0, seed=1, options=PLAIN):
+    def __init__(self, *, sizes, width, stall=0.0, seed=1, options=PLAIN, reads=True):
         self.rng, self.stall, self.width, self.sizes = random.Random(seed), stall, width, sizes
         self.memory = HostMemory(seed=seed)
         self.dut = dut = design(
-            Engine, width=width, queues=len(sizes), queue_size=16, quota=4, options=options
+            Engine,
+            width=width,
+            queues=len(sizes),
+            queue_size=16,
+            quota=4,
+            options=options,
+            reads=reads,
         )
-        self.device = Device(dut.chains, width=width, stall=stall, rng=self.rng)
+        self.device = Device(dut.chains, width=width, stall=stall, rng=self.rng, reads=reads)
         self.servers = {
             name: ReadServer(
                 self.memory,
@@ -130,7 +137,7 @@ class Bench:
                 stall=stall,
                 seed=seed,
             )
-            for name in ("poll", "table", "event", "data")
+            for name in dut.contexts
         }
         self.contexts = [{} for _ in sizes]
         self.start()
@@ -167,7 +174,7 @@ class Bench:
         got, sent = self.device.completed[queue].pop(0)
         readable = [self.memory.read(a, n) for a, n, writable in segments if not writable]
         written = b"".join(self.memory.read(a, n) for a, n, writable in segments if writable)
-        assert got == b"".join(readable)
+        assert got == (b"".join(readable) if self.device.reads else b"")
         assert length == len(sent)
         assert written == sent.ljust(len(written), bytes([FILL]))
         self.used.append((queue, head))
@@ -316,6 +323,13 @@ def test_every_chain_is_used_with_its_bytes_in_place(width, stall):
     bench = Bench(sizes=[16, 4], width=width, stall=stall, seed=width)
     bench.run(lambda ctx: bench.work(ctx, 8 if stall > 0.5 else 12))
     assert bench.errors == []
+
+
+def test_for_a_device_that_wants_no_bytes_none_are_read_and_every_chain_is_used():
+    bench = Bench(sizes=[16, 4], width=64, stall=0.5, seed=7, reads=False)
+    bench.run(lambda ctx: bench.work(ctx, 12))
+    assert bench.errors == []
+    assert not hasattr(bench.dut, "data_request")
 
 
 @pytest.mark.parametrize(("width", "stall"), [(64, 0.9), (128, 0.5), (256, 0.0)])
