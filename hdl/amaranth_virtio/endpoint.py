@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module
+from amaranth.hdl import Const, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from virtio_spec.virtio import Feature, feature_mask
@@ -11,8 +11,7 @@ from virtio_spec.virtio_pci import Interface
 
 from .core import DeviceCore
 from .devices.interface import Device, DeviceTable
-from .dma.reader import CompletionRouter, ReadChannel
-from .pcie.arbiter import PacketArbiter
+from .dma.reads import Client, Reads
 from .pcie.config_header import Identity
 from .pcie.function import Function
 from .pcie.msix import MAX_VECTORS
@@ -269,46 +268,32 @@ class Endpoint(wiring.Component):
         plan = dict(MANY_RING_TAGS if self.tags > MANY else FEW_RING_TAGS)
         if self.device.table.reads:
             plan["data"] = self.tags
-        channels = []
-        first = 0
-        for name, tags in plan.items():
-            channel = ReadChannel(
-                width=self.width,
-                tags=tags,
-                first_tag=first,
-                max_bytes=self.max_read if name == "data" else 128,
-                whole=name != "data",
-                context=engine.contexts[name],
-                timeout=self.completion_timeout,
-            )
-            m.submodules[f"{name}_reads"] = channel
-            channels.append(channel)
-            first += tags
-        m.submodules.completions = completions = CompletionRouter(
-            width=self.width, channels=[range(c.first_tag, c.first_tag + c.tags) for c in channels]
+        m.submodules.reads = reads = Reads(
+            width=self.width,
+            clients={
+                name: Client(
+                    tags=tags,
+                    max_bytes=self.max_read if name == "data" else 128,
+                    context=engine.contexts[name],
+                    whole=name != "data",
+                )
+                for name, tags in plan.items()
+            },
+            timeout=self.completion_timeout,
         )
-        m.submodules.read_arbiter = arbiter = PacketArbiter(width=self.width, inputs=len(channels))
-        connect(m, function.completion, completions.i)
-        connect(m, arbiter.o, function.reads)
-        for name, channel, completion, port in zip(plan, channels, completions.o, arbiter.i, strict=True):
-            connect(m, getattr(engine, f"{name}_request"), channel.request)
-            connect(m, channel.data, getattr(engine, f"{name}_data"))
-            connect(m, completion, channel.completion)
-            connect(m, channel.o, port)
-            m.d.comb += [
-                channel.settings.eq(function.dma),
-                channel.completion_timeout_disable.eq(function.completion_timeout_disable),
-                channel.flush.eq(engine.flush),
-            ]
-
-        def any_of(strobe: str) -> Any:
-            return Cat(getattr(channel, strobe) for channel in channels).any()
-
+        connect(m, function.completion, reads.completion)
+        connect(m, reads.o, function.reads)
+        for name in plan:
+            connect(m, getattr(engine, f"{name}_request"), getattr(reads, f"{name}_request"))
+            connect(m, getattr(reads, f"{name}_data"), getattr(engine, f"{name}_data"))
         m.d.comb += [
-            function.ur_received.eq(any_of("ur_received")),
-            function.ca_received.eq(any_of("ca_received")),
-            function.poisoned.eq(any_of("poisoned")),
-            function.unexpected.eq(any_of("unexpected") | completions.unexpected),
-            function.timed_out.eq(any_of("timed_out")),
+            reads.settings.eq(function.dma),
+            reads.completion_timeout_disable.eq(function.completion_timeout_disable),
+            reads.flush.eq(engine.flush),
+            function.ur_received.eq(reads.ur_received),
+            function.ca_received.eq(reads.ca_received),
+            function.poisoned.eq(reads.poisoned),
+            function.unexpected.eq(reads.unexpected),
+            function.timed_out.eq(reads.timed_out),
         ]
-        return Cat(channel.idle for channel in channels).all()
+        return reads.idle

@@ -78,14 +78,14 @@ def test_the_ids_are_those_of_the_interface_or_the_devices_own(device, interface
 
 def test_a_device_without_queues_has_no_engine_no_dma_and_no_vectors_if_it_wants_none():
     parts = parts_of(Endpoint(device=VmmciDevice()))
-    for name in ("engine", "data_reads", "completions", "modern", "select"):
+    for name in ("engine", "reads", "modern", "select"):
         assert not hasattr(parts, name)
     assert (parts.function.writers, parts.function.vectors, parts.core.vectors) == (0, 0, 0)
 
 
 @pytest.mark.parametrize(("device", "reads"), [(RngDevice, False), (BlkDevice, True)])
 def test_there_is_a_channel_for_data_if_the_device_wants_what_drivers_write(device, reads):
-    assert hasattr(parts_of(Endpoint(device=device(width=64))), "data_reads") == reads
+    assert ("data" in parts_of(Endpoint(device=device(width=64))).reads.clients) == reads
 
 
 @pytest.mark.parametrize("interface", [MODERN, TRANSITIONAL])

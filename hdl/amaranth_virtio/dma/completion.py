@@ -1,8 +1,9 @@
-"""Tags of a read channel: which are in use, and what their completions must look like."""
+"""Completions of all reads: what they must look like, and where they belong."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from amaranth.hdl import C, Cat, Module, Signal
+from amaranth.hdl import C, Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -10,12 +11,9 @@ from amaranth.utils import ceil_log2
 from virtio_spec.tlp import CompletionStatus, Fmt, TlpType
 
 from ..tlp import TlpSignature, tlp_layout
-from .slots import slot_shape, slot_write_layout
+from .slots import slot_write_layout
 
-__all__ = ["QUARANTINE", "CompletionTracker", "expect_layout"]
-
-#: Ticks (quarters of the time-out) without another loss, after which a channel reads again.
-QUARANTINE = 5
+__all__ = ["CompletionTracker", "expect_layout", "outcome_layout"]
 
 
 def expect_layout(max_bytes: int) -> data.StructLayout:
@@ -35,98 +33,84 @@ def expect_layout(max_bytes: int) -> data.StructLayout:
     )
 
 
-#: Outcome of a read: the lap in which it became known, and whether it failed.
-MARK = data.StructLayout({"lap": 1, "failed": 1})
+#: How the read of ``tag``, which was sent in lap ``lap``, ended. After ``breaks`` more completions may come.
+outcome_layout = data.StructLayout({"tag": 8, "lap": 1, "failed": 1, "breaks": 1})
 
 
 class CompletionTracker(wiring.Component):
-    """Check the completions of a range of tags and place their data.  [PCIe base 5.0 §2.2.9, §2.3.1.1]
+    """Check completions and place their data.  [PCIe base 5.0 §2.2.9, §2.3.1.1]
 
     The completions of one read come in address order, cut at any dword boundary; those of different
     reads in any order. Each must carry the byte count and lower address that follow from the ones
     before it, and not more dwords than are missing. Two cycles from a beat to its place in the slot
     memory; never stalls.
 
-    What is known of a tag stands in memories, so that their number costs no logic. A read is over with its
-    last byte, a completion that is not successful, one that does not fit, or a time-out. Tags are used in a
-    ring, and a read is over if its mark names the lap in which it was sent.
-
-    After a time-out, and after a completion that did not fit, more completions may be under way, which must
-    not be taken for another read's: the tracker is ``wounded`` until :data:`QUARANTINE` ticks went by without
-    another such event, and no read may be armed meanwhile. What arrives for a read that is over is discarded.
+    What is known of a tag stands in a memory, so that their number costs no logic. A read is over with its
+    last byte, a completion that is not successful, one that does not fit, or when its channel forgets it.
+    What arrives for a read that is over is discarded.
 
     Parameters
     ----------
-    width, tags, first_tag, max_bytes : :class:`int`
-        As for :class:`~.reader.ReadChannel`, which checks them.
+    width : :class:`int`
+    channels : sequence of :class:`range`
+        Tags of each channel, one behind the other from 0 on.
+    max_bytes : :class:`int`
+        Most bytes of a read; a power of two.
 
     Members
     -------
     completion : :py:`In(TlpSignature(width))`
-        Always accepted. Packets with tags of others are ignored.
+        Always accepted.
     requester_id : :py:`In(16)`
-    arm, arm_ready, arm_slot, arm_expect
-        A read with this slot's tag is about to be offered; ``arm`` only with ``arm_ready``.
-    offered, offered_slot
-        The read of this slot is on offer and not sent: there is no completion of it.
-    head, lap
-        The oldest read's slot and lap; ``waiting``: it was sent.
-    done, failed
-        It is over; with an error.
-    expire : :py:`In(1)`
-        Its time is up; put off while a completion arrives.
-    clear, clear_slot
-        Forget a slot. All are to be forgotten before the first lap, which is 1; no completion is looked at
-        meanwhile.
-    tick : :py:`In(1)`
-        Four per time-out.
-    wounded : :py:`Out(1)`
+    arm, arm_ready, arm_tag, arm_expect
+        A read with this tag is about to be offered; ``arm`` only with ``arm_ready``.
+    offered, offered_tag
+        The read of this tag is on offer and not sent: there is no completion of it.
+    forget, forget_tag, forgot : arrays, one per channel
+        The channel's tag expects nothing any more from the cycle of ``forgot`` on. Put off while a completion
+        arrives.
+    ended : :py:`Out(len(channels))`, outcome : :py:`Out(outcome_layout)`
+        A read of this channel is over.
     write, write_enable
-        To the slot memory.
-    ur_received, ca_received, poisoned, unexpected, timed_out : :py:`Out(1)`
-        Strobes, one per packet or time-out. ``unexpected`` covers what does not fit and what is late.
+        To the slot memories of all channels, and that of one.
+    ur_received, ca_received, poisoned, unexpected : :py:`Out(1)`
+        Strobes, one per packet. ``unexpected`` covers what does not fit, what is late, and tags of nobody.
     """
 
-    def __init__(self, *, width: int, tags: int, first_tag: int, max_bytes: int):
+    def __init__(self, *, width: int, channels: Sequence[range], max_bytes: int):
         self.width = width
-        self.tags = tags
-        self.first_tag = first_tag
+        self.channels = tuple(channels)
         self.max_bytes = max_bytes
-        slot = slot_shape(tags)
+        self.tags = self.channels[-1].stop
+        count = len(self.channels)
         super().__init__(
             {
                 "completion": In(TlpSignature(width)),
                 "requester_id": In(16),
                 "arm": In(1),
                 "arm_ready": Out(1),
-                "arm_slot": In(slot),
+                "arm_tag": In(8),
                 "arm_expect": In(expect_layout(max_bytes)),
                 "offered": In(1),
-                "offered_slot": In(slot),
-                "head": In(slot),
-                "lap": In(1),
-                "waiting": In(1),
-                "done": Out(1),
-                "failed": Out(1),
-                "expire": In(1),
-                "clear": In(1),
-                "clear_slot": In(slot),
-                "tick": In(1),
-                "wounded": Out(1),
-                "write": Out(slot_write_layout(width, tags, max_bytes * 8 // width)),
-                "write_enable": Out(1),
+                "offered_tag": In(8),
+                "forget": In(1).array(count),
+                "forget_tag": In(8).array(count),
+                "forgot": Out(1).array(count),
+                "ended": Out(count),
+                "outcome": Out(outcome_layout),
+                "write": Out(slot_write_layout(width, max_bytes)),
+                "write_enable": Out(count),
                 "ur_received": Out(1),
                 "ca_received": Out(1),
                 "poisoned": Out(1),
                 "unexpected": Out(1),
-                "timed_out": Out(1),
             }
         )
 
     def elaborate(self, platform: Any) -> Module:
         """Build the tracker: one stage looks a packet up, the next one checks, the last one acts."""
         m = Module()
-        slot_bits = slot_shape(self.tags)
+        count = len(self.channels)
 
         # What each tag expects. Between a packet's first beat and the next packet's nothing is stalled,
         # so a read that meets the write of the packet before must see what is written.
@@ -138,37 +122,32 @@ class CompletionTracker(wiring.Component):
 
         # Look up.
         tag = self.completion.payload.header.completion.tag
-        index = Signal.like(tag)  # in the range; a tag below it wraps to behind its end
         beat = Signal(tlp_layout(self.width))
         beat_valid = Signal()
-        slot = Signal(slot_bits)
-        ours = Signal()
-        m.d.comb += [
-            self.completion.ready.eq(1),
-            index.eq(tag - self.first_tag),
-            expect_read.addr.eq(index),
-        ]
+        owner = Signal(count)
+        m.d.comb += [self.completion.ready.eq(1), expect_read.addr.eq(tag)]
         m.d.sync += [
             beat.eq(self.completion.payload),
             beat_valid.eq(self.completion.valid),
-            slot.eq(index),
-            ours.eq(index < self.tags),
+            owner.eq(Cat((tag >= tags.start) & (tag < tags.stop) for tags in self.channels)),
         ]
 
         # Check, with the first beat.
         header = beat.header.completion
         expect = expect_read.data
-        first = Signal()
+        starts = Signal()  # of any packet
+        first = Signal()  # of one whose tag is somebody's
         live = Signal()
         m.d.comb += [
-            first.eq(beat_valid & beat.first & ours & ~self.clear),
+            starts.eq(beat_valid & beat.first),
+            first.eq(starts & owner.any()),
             live.eq(
                 (header.common.type == TlpType.COMPLETION)
                 & (header.requester_id == self.requester_id)
                 & ~header.common.tag_8
                 & ~header.common.tag_9
                 & (expect.remaining != 0)
-                & ~(self.offered & (slot == self.offered_slot))
+                & ~(self.offered & (header.tag == self.offered_tag))
             ),
         ]
         dwords = Signal(11)
@@ -192,37 +171,20 @@ class CompletionTracker(wiring.Component):
             ends.eq(~success | ~matches | (dwords == wanted)),
         ]
         fails = ~success | ~matches | header.common.poisoned
-        m.d.comb += self.arm_ready.eq(~first & ~self.timed_out & ~self.wounded & ~self.clear)
-        with m.If(self.clear):
-            m.d.comb += [expect_write.addr.eq(self.clear_slot), expect_write.en.eq(1)]
-        with m.Elif(first):
-            m.d.comb += [
-                expect_write.addr.eq(slot),
-                expect_write.en.eq(live),
-                expect_write.data.address.eq(Cat(C(0, 2), expect.address[2:] + dwords)),
-                expect_write.data.lap.eq(expect.lap),
-                expect_write.data.failed.eq(expect.failed | fails),
-            ]
-            with m.If(~ends):
-                m.d.comb += expect_write.data.remaining.eq(expect.remaining + offset - (dwords << 2))
-        with m.Elif(self.timed_out):
-            m.d.comb += [expect_write.addr.eq(self.head), expect_write.en.eq(1)]
-        with m.Else():
-            m.d.comb += [
-                expect_write.addr.eq(self.arm_slot),
-                expect_write.en.eq(self.arm),
-                expect_write.data.eq(self.arm_expect),
-            ]
 
         # Act.
+        lane_bits = ceil_log2(self.width // 32)
         act_valid = Signal()
         act_last = Signal()
-        act = Signal(data.StructLayout({"live": 1, "good": 1, "ends": 1, "breaks": 1, "mark": MARK}))
+        act = Signal(data.StructLayout({"owner": count, "live": 1, "good": 1, "ends": 1}))
+        lane = Signal(lane_bits)
+        payload = Signal(self.width)
+        enable = Signal(self.width // 32)
         m.d.sync += [
             act_valid.eq(beat_valid),
             act_last.eq(beat.last),
-            self.write.data.eq(beat.data),
-            self.write.enable.eq(beat.enable),
+            payload.eq(beat.data),
+            enable.eq(beat.enable),
         ]
         with m.If(beat_valid):
             m.d.sync += self.write.row.eq(self.write.row + 1)
@@ -230,54 +192,73 @@ class CompletionTracker(wiring.Component):
             m.d.sync += act.eq(0)
         with m.If(first):
             m.d.sync += [
-                self.write.slot.eq(slot),
-                Cat(self.write.lane, self.write.row).eq(expect.address[2:]),
+                self.write.tag.eq(header.tag),
+                Cat(lane, self.write.row).eq(expect.address[2:]),
+                act.owner.eq(owner),
                 act.live.eq(live),
                 act.good.eq(~fails),
                 act.ends.eq(ends),
-                act.breaks.eq(success & ~matches),
-                act.mark.lap.eq(expect.lap),
-                act.mark.failed.eq(expect.failed | fails),
+                self.outcome.breaks.eq(success & ~matches),
+                self.outcome.lap.eq(expect.lap),
+                self.outcome.failed.eq(expect.failed | fails),
             ]
-        m.d.comb += self.write_enable.eq(act_valid & act.live & act.good)
+        ended = act_valid & act_last & act.live & act.ends
+        m.d.comb += [
+            self.write_enable.eq(Mux(act_valid & act.live & act.good, act.owner, 0)),
+            self.outcome.tag.eq(self.write.tag),
+            self.ended.eq(Mux(ended, act.owner, 0)),
+        ]
+        self._place(m, payload, enable, lane)
         m.d.sync += [
             self.ur_received.eq(
                 first & live & ~success & (header.status != CompletionStatus.COMPLETER_ABORT)
             ),
             self.ca_received.eq(first & live & (header.status == CompletionStatus.COMPLETER_ABORT)),
             self.poisoned.eq(first & live & success & matches & header.common.poisoned),
-            self.unexpected.eq(first & (~live | (success & ~matches))),
+            self.unexpected.eq(starts & (~owner.any() | ~live | (success & ~matches))),
         ]
 
-        # Outcomes.
-        m.submodules.marks = marks = Memory(shape=MARK, depth=max(self.tags, 2), init=[])
-        put_mark = marks.write_port()
-        get_mark = marks.read_port(domain="comb")
-        ended = Signal()
-        m.d.comb += [
-            ended.eq(act_valid & act_last & act.live & act.ends),
-            get_mark.addr.eq(self.head),
-            self.done.eq(self.waiting & (get_mark.data.lap == self.lap)),
-            self.failed.eq(get_mark.data.failed),
-            put_mark.addr.eq(self.write.slot),
-            put_mark.data.eq(act.mark),
-            put_mark.en.eq(ended | self.timed_out | self.clear),
-        ]
-        with m.If(self.clear):
-            m.d.comb += [put_mark.addr.eq(self.clear_slot), put_mark.data.eq(0)]
-        with m.Elif(self.timed_out):
+        # What a completion leaves to expect, or a channel says.
+        free = ~first & ~act.live  # a time-out waits for the end of the packet that may prevent it
+        m.d.comb += self.arm_ready.eq(~first & ~Cat(*self.forget).any())
+        with m.If(first):
             m.d.comb += [
-                put_mark.addr.eq(self.head),
-                put_mark.data.lap.eq(self.lap),
-                put_mark.data.failed.eq(1),
+                expect_write.addr.eq(header.tag),
+                expect_write.en.eq(live),
+                expect_write.data.address.eq(Cat(C(0, 2), expect.address[2:] + dwords)),
+                expect_write.data.lap.eq(expect.lap),
+                expect_write.data.failed.eq(expect.failed | fails),
             ]
-        # A time-out waits for the end of the packet that may prevent it.
-        m.d.comb += self.timed_out.eq(self.expire & self.waiting & ~self.done & ~first & ~act.live)
-
-        quiet = Signal(range(QUARANTINE + 1), init=QUARANTINE)
-        m.d.comb += self.wounded.eq(quiet != QUARANTINE)
-        with m.If(self.timed_out | (ended & act.breaks)):
-            m.d.sync += quiet.eq(0)
-        with m.Elif(self.tick & self.wounded):
-            m.d.sync += quiet.eq(quiet + 1)
+            with m.If(~ends):
+                m.d.comb += expect_write.data.remaining.eq(expect.remaining + offset - (dwords << 2))
+        for forget, forget_tag, forgot in zip(self.forget, self.forget_tag, self.forgot, strict=True):
+            with m.Elif(forget):
+                m.d.comb += [
+                    expect_write.addr.eq(forget_tag),
+                    expect_write.en.eq(free),
+                    forgot.eq(free),
+                ]
+        with m.Else():
+            m.d.comb += [
+                expect_write.addr.eq(self.arm_tag),
+                expect_write.en.eq(self.arm),
+                expect_write.data.eq(self.arm_expect),
+            ]
         return m
+
+    def _place(self, m: Module, payload: Any, enable: Any, lane: Any) -> None:
+        """Turn the dwords into their lanes; those that come round to the first ones are in the next row."""
+        lanes = self.width // 32
+        doubled = Signal(2 * lanes)
+        levels: Any = payload
+        for bit in range(len(lane)):
+            level = Signal(self.width, name=f"turned_{bit}")
+            m.d.comb += level.eq(Mux(lane[bit], levels.rotate_left(32 << bit), levels))
+            levels = level
+        m.d.comb += [
+            doubled.eq(enable << lane),
+            self.write.data.eq(levels),
+            self.write.enable.eq(doubled[:lanes] | doubled[lanes:]),
+            self.write.wraps.eq(Cat(*(lane > number for number in range(lanes - 1)))),
+            self.write.behind.eq(self.write.row + 1),
+        ]

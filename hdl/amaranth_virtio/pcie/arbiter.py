@@ -3,11 +3,10 @@
 from typing import Any
 
 from amaranth.hdl import Cat, Module, Signal
-from amaranth.lib import wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..one_hot import nearest_behind, one_hot_mux
-from ..tlp import TlpSignature, check_width
 
 __all__ = ["PacketArbiter"]
 
@@ -25,25 +24,25 @@ class PacketArbiter(wiring.Component):
 
     Parameters
     ----------
-    width : :class:`int`
-        64, 128, 256 or 512.
+    shape : shape
+        Of a beat; has a ``last``.
     inputs : :class:`int`
         Number of inputs, at least 1.
 
     Members
     -------
-    i : :py:`In(TlpSignature(width)).array(inputs)`
+    i : :py:`In(stream.Signature(shape)).array(inputs)`
         Packets.
-    o : :py:`Out(TlpSignature(width))`
+    o : :py:`Out(stream.Signature(shape))`
         All of them.
     """
 
-    def __init__(self, *, width: int, inputs: int):
-        self.width = check_width(width)
+    def __init__(self, *, shape: Any, inputs: int):
+        self.shape = shape
         if not isinstance(inputs, int) or inputs < 1:
             raise ValueError(f"an arbiter has at least one input, not {inputs!r}")
         self.inputs = inputs
-        super().__init__({"i": In(TlpSignature(width)).array(inputs), "o": Out(TlpSignature(width))})
+        super().__init__({"i": In(stream.Signature(shape)).array(inputs), "o": Out(stream.Signature(shape))})
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()

@@ -12,7 +12,7 @@ from ..dma.layout import DmaSettings
 from ..dma.word import WordWriter
 from ..phy.raw import RawReceiver, RawTransmitter
 from ..registers import RegisterBus
-from ..tlp import RawSignature, TlpSignature
+from ..tlp import RawSignature, TlpSignature, tlp_layout
 from .arbiter import PacketArbiter
 from .config_header import Identity
 from .config_space import ConfigSpace, virtio_bars
@@ -247,8 +247,8 @@ class Function(wiring.Component):
 
     def _transmit(self, m: Module, transmitter: Any, completions: Any, messages: list[Any]) -> None:
         sources = [*(flipped(port) for port in self.writes), *messages]
-        m.submodules.write_arbiter = writes = PacketArbiter(width=self.width, inputs=len(sources))
-        m.submodules.transmit_arbiter = transmit = PacketArbiter(width=self.width, inputs=3)
+        m.submodules.write_arbiter = writes = PacketArbiter(shape=tlp_layout(self.width), inputs=len(sources))
+        m.submodules.transmit_arbiter = transmit = PacketArbiter(shape=tlp_layout(self.width), inputs=3)
         for port, source in zip(writes.i, sources, strict=True):
             connect(m, source, port)
         connect(m, completions, transmit.i[0])

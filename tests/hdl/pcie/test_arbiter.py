@@ -3,15 +3,20 @@ from typing import Any
 
 import pytest
 from amaranth_virtio.pcie.arbiter import PacketArbiter
+from amaranth_virtio.tlp import tlp_layout
 from helpers.simulation import STALLS, design, receive, send, simulate, steady
 from helpers.tlp import completion, from_tlp_beats, memory_write, parse, tlp_beats
+
+
+def arbiter(*, width: int, inputs: int) -> Any:
+    return PacketArbiter(shape=tlp_layout(width), inputs=inputs)
 
 
 @pytest.mark.parametrize("stall", STALLS)
 @pytest.mark.parametrize("inputs", (1, 2, 3))
 @pytest.mark.parametrize("width", (64, 256))
 def test_packets_arrive_whole_and_in_the_order_of_their_input(width, inputs, stall):
-    dut = design(PacketArbiter, width=width, inputs=inputs)
+    dut = design(arbiter, width=width, inputs=inputs)
     rng = random.Random(1)
     sent = [
         [memory_write(0, [rng.getrandbits(32) for _ in range(rng.randrange(1, 12))], tag=n) for _ in range(8)]
@@ -39,7 +44,7 @@ def test_packets_arrive_whole_and_in_the_order_of_their_input(width, inputs, sta
 
 
 def test_inputs_that_always_have_a_packet_take_turns():
-    dut = design(PacketArbiter, width=64, inputs=3)
+    dut = design(arbiter, width=64, inputs=3)
     order = []
 
     async def bench(ctx: Any) -> None:
@@ -58,7 +63,7 @@ def test_inputs_that_always_have_a_packet_take_turns():
 
 def test_a_beat_is_acknowledged_in_the_cycle_in_which_the_output_takes_it():
     """What was accepted is in order behind everything accepted before: nothing is buffered."""
-    dut = design(PacketArbiter, width=64, inputs=2)
+    dut = design(arbiter, width=64, inputs=2)
 
     async def bench(ctx: Any) -> None:
         ctx.set(dut.i[1].payload, tlp_beats(completion(tag=5), 64)[0])
@@ -76,7 +81,7 @@ def test_a_beat_is_acknowledged_in_the_cycle_in_which_the_output_takes_it():
 
 @pytest.mark.parametrize("busy", ((1,), (0, 2), (0, 1, 2)))
 def test_packets_of_one_beat_follow_each_other_without_a_gap(busy):
-    dut = design(PacketArbiter, width=64, inputs=3)
+    dut = design(arbiter, width=64, inputs=3)
 
     async def bench(ctx: Any) -> None:
         for number in busy:
@@ -92,7 +97,7 @@ def test_packets_of_one_beat_follow_each_other_without_a_gap(busy):
 
 
 def test_an_input_that_pauses_inside_a_packet_keeps_the_grant():
-    dut = design(PacketArbiter, width=64, inputs=2)
+    dut = design(arbiter, width=64, inputs=2)
     long = tlp_beats(memory_write(0, [1, 2, 3, 4], tag=1), 64)
 
     async def bench(ctx: Any) -> None:
@@ -111,4 +116,4 @@ def test_an_input_that_pauses_inside_a_packet_keeps_the_grant():
 
 def test_an_arbiter_without_inputs_is_refused():
     with pytest.raises(ValueError, match=r"^an arbiter has at least one input, not 0$"):
-        PacketArbiter(width=64, inputs=0)
+        arbiter(width=64, inputs=0)

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from amaranth_virtio.dma.reader import ReadChannel
+from amaranth_virtio.dma.reads import Client, Reads
 from helpers.dma import REQUESTER, ReadHost, memory_bytes
 from helpers.simulation import design, receive, send, simulate, stalled
 from helpers.tlp import completion, tlp_beats
@@ -15,19 +15,19 @@ WIDTHS = (64, 128, 256)
 TIMEOUT = 2000
 
 
-def channel(width: int = 64, **changes: Any) -> ReadChannel:
-    arguments = {
-        "width": width,
-        "tags": 8,
-        "first_tag": 4,
-        "max_bytes": 256,
-        "context": 16,
-        "timeout": TIMEOUT,
-    }
-    return design(ReadChannel, **(arguments | changes))
+def channel(width: int = 64, **changes: Any) -> Any:
+    """A client behind another one; see :func:`behind_another`."""
+    return design(behind_another, width=width, **changes)
 
 
-def settle(ctx: Any, dut: ReadChannel, **changes: int) -> None:
+def behind_another(*, width: int, first_tag: int = 4, timeout: int = TIMEOUT, **changes: Any) -> Any:
+    """Reads for a client behind another one, whose tags are below ``first_tag`` and which asks for nothing."""
+    client = Client(**({"tags": 8, "max_bytes": 256, "context": 16} | changes))
+    before = {"other": Client(tags=first_tag, max_bytes=128, context=1)} if first_tag else {}
+    return Reads(width=width, clients={**before, "data": client}, timeout=timeout)
+
+
+def settle(ctx: Any, dut: Any, **changes: int) -> None:
     settings = {
         "requester_id": REQUESTER,
         "bus_master": 1,
@@ -38,16 +38,18 @@ def settle(ctx: Any, dut: ReadChannel, **changes: int) -> None:
     ctx.set(dut.settings, settings | changes)
 
 
-async def collect(ctx: Any, dut: ReadChannel, count: int, *, stall: float = 0.0, seed: int = 1) -> list[Any]:
+async def collect(
+    ctx: Any, data: Any, count: int, width: int, *, stall: float = 0.0, seed: int = 1
+) -> list[Any]:
     """``count`` results as (context, bytes, error); each beat is checked against its layout."""
     rng = random.Random(seed)
-    lanes = dut.width // 8
+    lanes = width // 8
     results = []
     for _ in range(count):
         gathered = b""
         first = True
         while True:
-            beat = await receive(ctx, dut.data, stall=stall, rng=rng)
+            beat = await receive(ctx, data, stall=stall, rng=rng)
             if not beat.error:
                 assert first or beat.start == 0
                 assert 1 <= beat.count and beat.start + beat.count <= lanes
@@ -63,7 +65,7 @@ async def collect(ctx: Any, dut: ReadChannel, count: int, *, stall: float = 0.0,
 
 
 def run(
-    dut: ReadChannel,
+    dut: Any,
     host: ReadHost,
     requests: list[tuple[int, int]],
     *,
@@ -84,10 +86,10 @@ def run(
             {"address": address, "length": length, "context": 0x100 + number}
             for number, (address, length) in enumerate(requests)
         ]
-        await send(ctx, dut.request, payloads, stall=host.stall, rng=random.Random(5))
+        await send(ctx, dut.data_request, payloads, stall=host.stall, rng=random.Random(5))
 
     async def sink(ctx: Any) -> None:
-        results.extend(await collect(ctx, dut, len(requests), stall=host.stall))
+        results.extend(await collect(ctx, dut.data_data, len(requests), dut.width, stall=host.stall))
         assert not host.outstanding
 
     async def reads(ctx: Any) -> None:
@@ -113,11 +115,66 @@ def mixed(seed: int, count: int, longest: int) -> list[tuple[int, int]]:
     return [(rng.choice(bases) + rng.randrange(4096), rng.randint(1, longest)) for _ in range(count)]
 
 
+def inside_blocks(seed: int, count: int) -> list[tuple[int, int]]:
+    """Requests that cross no multiple of 128 bytes."""
+    rng = random.Random(seed)
+    starts = [(rng.choice((0x1000, 0xFFFF_FF80, 0x12_3456_7880)), rng.randrange(128)) for _ in range(count)]
+    return [(base + at, rng.randint(1, 128 - at)) for base, at in starts]
+
+
 @pytest.mark.parametrize(("width", "stall"), stalled(*WIDTHS))
 def test_what_is_read_is_what_memory_holds(width: int, stall: float) -> None:
     requests = mixed(width, 7 if stall < 0.9 else 4, 700)
     host = ReadHost(width, limit=256, tags=range(4, 12), stall=stall, boundary=0, wait_for=3)
     assert run(channel(width), host, requests) == whole(requests)
+
+
+@pytest.mark.parametrize(("width", "stall"), [(64, 0.5), (128, 0.9), (256, 0.0)])
+def test_clients_get_their_own_data_and_none_waits_for_another(width: int, stall: float) -> None:
+    """The third one takes nothing before the other two have all of theirs."""
+    clients = {
+        "small": Client(tags=2, max_bytes=128, context=8, whole=True),
+        "large": Client(tags=11, max_bytes=512, context=16),
+        "late": Client(tags=3, max_bytes=256, context=4),
+    }
+    dut: Any = Reads(width=width, clients=clients, timeout=TIMEOUT * 8)
+    host = ReadHost(width, limit=512, tags=range(16), stall=stall, boundary=64, wait_for=4, seed=width)
+    count = 12 if stall < 0.9 else 5
+    wanted = {"small": inside_blocks(width, count), "large": mixed(width, count, 900)}
+    wanted["late"] = mixed(width + 1, 3, 400)
+    done: set[str] = set()
+
+    def client(name: str) -> Any:
+        async def ask(ctx: Any) -> None:
+            settle(ctx, dut)
+            payloads = [
+                {"address": address, "length": length, "context": number}
+                for number, (address, length) in enumerate(wanted[name])
+            ]
+            await send(ctx, getattr(dut, f"{name}_request"), payloads, stall=stall, rng=random.Random(name))
+
+        return ask
+
+    def sink(name: str) -> Any:
+        async def take(ctx: Any) -> None:
+            while name == "late" and len(done) < 2:
+                await ctx.tick()
+            got = await collect(ctx, getattr(dut, f"{name}_data"), len(wanted[name]), width, stall=stall)
+            good = [(n, memory_bytes(*place), False) for n, place in enumerate(wanted[name])]
+            assert got == good
+            done.add(name)
+
+        return take
+
+    async def reads(ctx: Any) -> None:
+        await host.take_reads(ctx, dut.o)
+
+    async def completions(ctx: Any) -> None:
+        await host.complete(ctx, dut.completion)
+
+    simulate(
+        dut, *map(client, clients), *map(sink, clients), background=[reads, completions], deadline=40_000
+    )
 
 
 @pytest.mark.parametrize("width", [*WIDTHS, 512])
@@ -185,13 +242,13 @@ def test_long_reads_come_at_one_beat_per_cycle(width: int) -> None:
 
     async def client(ctx: Any) -> None:
         settle(ctx, dut)
-        await send(ctx, dut.request, [{"address": 0x8000, "length": 4096, "context": 1}])
+        await send(ctx, dut.data_request, [{"address": 0x8000, "length": 4096, "context": 1}])
 
     async def sink(ctx: Any) -> None:
-        ctx.set(dut.data.ready, 1)
+        ctx.set(dut.data_data.ready, 1)
         cycle = 0
         while True:
-            _, _, valid, payload = await ctx.tick().sample(dut.data.valid, dut.data.payload)
+            _, _, valid, payload = await ctx.tick().sample(dut.data_data.valid, dut.data_data.payload)
             if valid:
                 cycles.append(cycle)
                 if payload.last:
@@ -337,14 +394,14 @@ def test_a_time_out_comes_between_one_and_five_quarters_of_the_given_cycles() ->
         ctx.set(dut.o.ready, 1)
         for pause in (0, 13, 40):
             await ctx.tick().repeat(pause + 1)
-            await send(ctx, dut.request, [{"address": 0x1000, "length": 64, "context": 1}])
+            await send(ctx, dut.data_request, [{"address": 0x1000, "length": 64, "context": 1}])
             await ctx.tick().until(dut.o.valid)
             cycles = 0
             while not (await ctx.tick().sample(dut.timed_out))[2]:
                 cycles += 1
             assert 200 <= cycles <= 252
-            ctx.set(dut.data.ready, 1)
-            await ctx.tick().until(dut.data.valid)
+            ctx.set(dut.data_data.ready, 1)
+            await ctx.tick().until(dut.data_data.valid)
 
     simulate(dut, client)
 
@@ -356,9 +413,9 @@ def test_no_time_out_while_it_is_disabled() -> None:
         settle(ctx, dut)
         ctx.set(dut.completion_timeout_disable, 1)
         ctx.set(dut.o.ready, 1)
-        await send(ctx, dut.request, [{"address": 0x1000, "length": 64, "context": 1}])
+        await send(ctx, dut.data_request, [{"address": 0x1000, "length": 64, "context": 1}])
         for _ in range(300):
-            _, _, died, valid = await ctx.tick().sample(dut.timed_out, dut.data.valid)
+            _, _, died, valid = await ctx.tick().sample(dut.timed_out, dut.data_data.valid)
             assert not died and not valid
         ctx.set(dut.completion_timeout_disable, 0)
         await ctx.tick().until(dut.timed_out)
@@ -367,15 +424,15 @@ def test_no_time_out_while_it_is_disabled() -> None:
 
 
 def test_completions_that_nobody_waits_for_are_dropped_with_a_strobe() -> None:
-    """Unknown to the channel: a free tag, another requester, a locked completion, a second completion."""
+    """A free tag, another requester, a locked completion, nobody's tag, a second completion."""
     dut = channel(64)
     good = {"byte_count": 8, "lower_address": 0, "requester": REQUESTER, "tag": 4}
 
     async def client(ctx: Any) -> None:
         settle(ctx, dut)
         ctx.set(dut.o.ready, 1)
-        ctx.set(dut.data.ready, 1)
-        await ctx.tick().repeat(dut.tags)  # until all slots are cleared
+        ctx.set(dut.data_data.ready, 1)
+        await ctx.tick().repeat(16)  # until all slots are cleared
 
         async def unexpected(packet: list[int]) -> bool:
             await send(ctx, dut.completion, tlp_beats(packet, 64))
@@ -384,19 +441,20 @@ def test_completions_that_nobody_waits_for_are_dropped_with_a_strobe() -> None:
             return any(strobes)
 
         assert await unexpected(completion([1, 2], **good))
-        await send(ctx, dut.request, [{"address": 0x1000, "length": 8, "context": 1}])
+        await send(ctx, dut.data_request, [{"address": 0x1000, "length": 8, "context": 1}])
         await ctx.tick().until(dut.o.valid)
         assert await unexpected(completion([1, 2], **(good | {"requester": REQUESTER ^ 1})))
         assert await unexpected(completion([1, 2], **good, locked=True))
         assert await unexpected(completion([1, 2], **(good | {"tag": 5})))
         assert await unexpected(completion([1, 2], **(good | {"tag": 0x104})))
-        assert not await unexpected(completion([1, 2], **(good | {"tag": 3}))), "another channel's"
-        assert not ctx.get(dut.data.valid)
+        assert await unexpected(completion([1, 2], **(good | {"tag": 3}))), "another client's"
+        assert await unexpected(completion([1, 2], **(good | {"tag": 12}))), "nobody's"
+        assert not ctx.get(dut.data_data.valid)
         assert not await unexpected(completion([3, 4], **good))
         assert await unexpected(completion([5, 6], **good))
 
     async def sink(ctx: Any) -> None:
-        (payload,) = await ctx.tick().sample(dut.data.payload).until(dut.data.valid)
+        (payload,) = await ctx.tick().sample(dut.data_data.payload).until(dut.data_data.valid)
         assert payload.data == 0x0000_0004_0000_0003 and payload.last and not payload.error
 
     simulate(dut, client, sink)
@@ -408,7 +466,7 @@ def test_without_bus_mastering_nothing_is_offered_but_an_offer_stands() -> None:
 
     async def client(ctx: Any) -> None:
         settle(ctx, dut, bus_master=0)
-        await send(ctx, dut.request, [{"address": 0x1000, "length": 1024, "context": 1}])
+        await send(ctx, dut.data_request, [{"address": 0x1000, "length": 1024, "context": 1}])
         for _ in range(20):
             assert not (await ctx.tick().sample(dut.o.valid))[2]
         settle(ctx, dut)
@@ -423,13 +481,6 @@ def test_without_bus_mastering_nothing_is_offered_but_an_offer_stands() -> None:
             assert not (await ctx.tick().sample(dut.o.valid))[2]
 
     simulate(dut, client)
-
-
-def inside_blocks(seed: int, count: int) -> list[tuple[int, int]]:
-    """Requests that cross no multiple of 128 bytes."""
-    rng = random.Random(seed)
-    starts = [(rng.choice((0x1000, 0xFFFF_FF80, 0x12_3456_7880)), rng.randrange(128)) for _ in range(count)]
-    return [(base + at, rng.randint(1, 128 - at)) for base, at in starts]
 
 
 @pytest.mark.parametrize(("width", "stall"), stalled(*WIDTHS))
@@ -474,24 +525,24 @@ def test_a_flush_ends_idle_and_leaves_nothing_behind(answered: bool, kind: dict[
     async def client(ctx: Any) -> None:
         settle(ctx, dut)
         ctx.set(dut.completion_timeout_disable, 1)
-        await send(ctx, dut.request, [{"address": 0x1000, "length": longest, "context": 1}])
+        await send(ctx, dut.data_request, [{"address": 0x1000, "length": longest, "context": 1}])
         await ctx.tick().repeat(12)
         assert not ctx.get(dut.idle)
         ctx.set(dut.flush, 1)
         cycles = 0
         while not (await ctx.tick().sample(dut.idle))[2]:
             cycles += 1
-            assert not ctx.get(dut.data.valid)
+            assert not ctx.get(dut.data_data.valid)
         assert cycles < (200 if answered else 420)
         assert len(host.reads) <= 4
-        ctx.set(dut.request.valid, 1)
-        assert ctx.get(dut.request.ready), "dropped"
+        ctx.set(dut.data_request.valid, 1)
+        assert ctx.get(dut.data_request.ready), "dropped"
         await ctx.tick()
-        ctx.set(dut.request.valid, 0)
+        ctx.set(dut.data_request.valid, 0)
         ctx.set(dut.flush, 0)
         flushed.append(1)
-        await send(ctx, dut.request, [{"address": 0x7003, "length": 77, "context": 9}])
-        assert await collect(ctx, dut, 1) == [(9, memory_bytes(0x7003, 77), False)]
+        await send(ctx, dut.data_request, [{"address": 0x7003, "length": 77, "context": 9}])
+        assert await collect(ctx, dut.data_data, 1, 64) == [(9, memory_bytes(0x7003, 77), False)]
         await ctx.tick().repeat(3)
         assert ctx.get(dut.idle)
 
