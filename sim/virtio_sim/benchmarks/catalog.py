@@ -54,7 +54,7 @@ BENCHMARKS = (
     ),
     Benchmark(
         "DMA engines alone",
-        "ReadChannel and ScatterWriter above the PCIe function, 4 KiB after 4 KiB, without rings or a device",
+        "Reads and ScatterWriter above the PCIe function, 4 KiB after 4 KiB, without rings or a device",
         _quiet(endpoint.dma_engines),
     ),
     Benchmark(

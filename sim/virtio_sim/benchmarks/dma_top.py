@@ -5,7 +5,7 @@ from typing import Any
 from amaranth.hdl import Cat, Const, Module, Signal, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
-from amaranth_virtio.dma.reader import ReadChannel
+from amaranth_virtio.dma.reads import Client, Reads
 from amaranth_virtio.dma.scatter import ScatterWriter
 from amaranth_virtio.pcie.config_header import Identity
 from amaranth_virtio.pcie.function import Function
@@ -72,19 +72,18 @@ class DmaTop(wiring.Component):
 
     def _reads(self, m: Module, function: Any, go: Any) -> None:
         """One request after the other; what comes is taken at once."""
-        reader: Any = ReadChannel(
-            width=self.width, tags=TAGS, first_tag=0, max_bytes=512, context=unsigned(1), timeout=12_500_000
-        )
-        m.submodules.reader = reader
-        connect(m, reader.o, function.reads)
-        connect(m, function.completion, reader.completion)
-        request = reader.request
+        client = Client(tags=TAGS, max_bytes=512, context=unsigned(1))
+        reads: Any = Reads(width=self.width, clients={"data": client}, timeout=12_500_000)
+        m.submodules.reads = reads
+        connect(m, reads.o, function.reads)
+        connect(m, function.completion, reads.completion)
+        request = reads.data_request
         m.d.comb += [
-            reader.settings.eq(function.dma),
+            reads.settings.eq(function.dma),
             request.valid.eq(go),
             request.payload.address.eq(self._place(m, READS, request.valid & request.ready)),
             request.payload.length.eq(TRANSFER),
-            reader.data.ready.eq(1),
+            reads.data_data.ready.eq(1),
         ]
 
     def _writes(self, m: Module, function: Any, go: Any) -> None:
