@@ -28,17 +28,18 @@ def memory_request(
     last_be: Any,
     requester_id: Any,
     tag: Any,
+    long: Any = None,
 ) -> list[Any]:
     """Statements that make ``header`` (a :class:`TlpHeader`) a memory read or write request.
 
     ``address`` is a byte address of 64 bits, whose bits 1:0 are dropped; below 4 GiB the request has
     the 3-dword header that it must have there [§2.2.4.1]. ``dwords`` is 1 to 1024. Traffic class,
     attributes and the rest are 0, which they are by not being assigned: a ``header`` is for one
-    kind of request.
+    kind of request. ``long`` is whether the address is 4 GiB or above, for who knows already.
     """
     low = Cat(C(0, 2), address[2:32])
     high = address[32:64]
-    long = high.any()
+    long = high.any() if long is None else long
     short_fmt, long_fmt = (Fmt.DATA_3DW, Fmt.DATA_4DW) if write else (Fmt.HEADER_3DW, Fmt.HEADER_4DW)
     return [
         header.common.type.eq(TlpType.MEMORY),

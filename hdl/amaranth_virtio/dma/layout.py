@@ -12,7 +12,6 @@ __all__ = [
     "DmaSettings",
     "read_data_layout",
     "read_request_layout",
-    "word_write_layout",
 ]
 
 
@@ -62,7 +61,3 @@ def read_data_layout(width: int, context: Any) -> data.StructLayout:
             "context": context,
         }
     )
-
-
-# Write 1 to 8 bytes; the bytes start in lane 0 of ``data``.
-word_write_layout = data.StructLayout({"address": 64, "length": 4, "data": 64})

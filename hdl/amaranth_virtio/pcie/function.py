@@ -9,7 +9,6 @@ from virtio_spec import layout
 from virtio_spec.virtio_pci import Interface
 
 from ..dma.layout import DmaSettings
-from ..dma.word import WordWriter
 from ..phy.raw import RawReceiver, RawTransmitter
 from ..registers import RegisterBus
 from ..tlp import RawSignature, TlpSignature, tlp_layout
@@ -17,6 +16,7 @@ from .arbiter import PacketArbiter
 from .config_header import Identity
 from .config_space import ConfigSpace, virtio_bars
 from .intx import Intx
+from .messages import MessageWriter
 from .msix import Msix
 from .non_posted import NonPosted
 from .posted import PostedWriter
@@ -232,18 +232,17 @@ class Function(wiring.Component):
     def _msix(self, m: Module, config: Any) -> tuple[Any, Any, Any]:
         """MSI-X; returns its messages, whether it is idle, and its registers."""
         m.submodules.msix = msix = Msix(vectors=self.vectors)
-        m.submodules.message_writer = writer = WordWriter(width=self.width)
+        m.submodules.message_writer = writer = MessageWriter(width=self.width)
         connect(m, flipped(self.vector), msix.request)
-        connect(m, msix.write, writer.request)
+        connect(m, msix.write, writer.i)
         m.d.comb += [
             msix.settings.eq(config.msix),
             msix.bus_master.eq(config.dma.bus_master),
             msix.reset.eq(config.function_reset),
             msix.forget.eq(self.reset),
-            writer.settings.eq(config.dma),
-            writer.flush.eq(config.function_reset),
+            writer.requester_id.eq(config.dma.requester_id),
         ]
-        return writer.o, msix.idle & ~writer.o.valid, msix.bus
+        return writer.o, msix.idle, msix.bus
 
     def _transmit(self, m: Module, transmitter: Any, completions: Any, messages: list[Any]) -> None:
         sources = [*(flipped(port) for port in self.writes), *messages]

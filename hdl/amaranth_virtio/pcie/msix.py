@@ -10,16 +10,19 @@ from virtio_spec import layout
 from virtio_spec.pci import MsixEntry
 from virtio_spec.wire import field_offset, size
 
-from ..dma.layout import word_write_layout
 from ..registers import RegisterBus
 
-__all__ = ["MAX_VECTORS", "Msix", "MsixSettings"]
+__all__ = ["MAX_VECTORS", "Msix", "MsixSettings", "message_layout"]
 
 _ENTRY_DWORDS = size(MsixEntry) // 4
 _CONTROL = field_offset(MsixEntry, "masked") // 4
 
 #: Entries that fit between the table's place and the PBA's.
 MAX_VECTORS = (layout.MSIX_PBA_OFFSET - layout.MSIX_TABLE_OFFSET) // size(MsixEntry)
+
+
+#: Write ``data`` to the dword at ``address``, whose bits 1:0 are 0.
+message_layout = data.StructLayout({"address": 64, "data": 32})
 
 
 class MsixSettings(data.Struct):
@@ -57,7 +60,7 @@ class Msix(wiring.Component):
         The MSI-X BAR. Writes are taken in every cycle.
     request : :py:`In(stream.Signature(16))`
         Vectors. A request taken is a message sent or pending.
-    write : :py:`Out(stream.Signature(word_write_layout))`
+    write : :py:`Out(stream.Signature(message_layout))`
         Messages.
     settings : :py:`In(MsixSettings)`
         Enable and function mask.
@@ -75,7 +78,7 @@ class Msix(wiring.Component):
 
     bus: In(RegisterBus)
     request: In(stream.Signature(16))
-    write: Out(stream.Signature(word_write_layout))
+    write: Out(stream.Signature(message_layout))
     settings: In(MsixSettings)
     bus_master: In(1)
     reset: In(1)
@@ -112,7 +115,6 @@ class Msix(wiring.Component):
             allowed.eq(self.settings.enable & ~self.settings.mask & self.bus_master & ~dropping),
             sendable.eq(allowed & ~masked.bit_select(vector, 1)),
             self.write.p.address[2:].eq(entry[2:64]),  # a message is an aligned dword
-            self.write.p.length.eq(4),
             self.write.p.data.eq(entry[64:]),
         ]
         m.d.sync += [
