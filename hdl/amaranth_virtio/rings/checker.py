@@ -87,6 +87,7 @@ class Checker(wiring.Component):
         left = Signal(11)  # entries of the table that are not passed
 
         sum_, more = Signal(33), Signal(shape.count)
+        over, checked = Signal(), Signal(shape.place)  # the sum of the row before, at ``checked``, is too large
         readable, readables = Signal(32), Signal(shape.count)
         writable, writables = Signal(32), Signal(shape.count)
         writing, writables_at = Signal(), Signal(shape.place)
@@ -128,24 +129,32 @@ class Checker(wiring.Component):
             self.writable.payload.part.start.eq(table.start),
             self.dropped.payload.eq(token),
             self.error.payload.token.eq(token),
-            self.error.payload.descriptor.eq(place.index),
         ]
         if self.packed:
             m.d.comb += self.record.skip.eq(ringed)
             with m.If(self.features.packed):
                 m.d.comb += self.record.id.eq(identity)
+        broken = Signal(shape.place)
+        m.d.comb += [
+            broken.eq(Mux(over, checked, place)),
+            self.error.payload.descriptor.eq(broken.index),
+        ]
         if shape.indirect:
-            with m.If(in_table):
-                position = (shape_position(shape, place) - table.start)[: shape.index_bits]
+            with m.If(shape.in_table(broken)):
+                position = (shape_position(shape, broken) - table.start)[: shape.index_bits]
                 m.d.comb += self.error.payload.descriptor.eq(position)
 
         def fail(cause: Cause) -> None:
             m.d.comb += [self.error.valid.eq(1), self.error.payload.cause.eq(cause)]
             m.next = "REST"
 
+        # A carry goes through the whole sum, so it is looked at one cycle later.
+        m.d.sync += over.eq(0)
         with m.FSM():
             with m.State("TAKE"):
-                with m.If(finished & self.retire & (self.retire_queue == token[bits:])):
+                with m.If(over):
+                    fail(Cause.TOTAL_LENGTH)
+                with m.Elif(finished & self.retire & (self.retire_queue == token[bits:])):
                     m.d.sync += [finished.eq(0), dropping.eq(1), place.eq(0), place.index.eq(first)]
                     m.next = "READ"
                 with m.Elif(self.running):
@@ -178,11 +187,15 @@ class Checker(wiring.Component):
                             m.next = "CATCH"
             with m.State("READ"):
                 m.d.comb += self.read.valid.eq(1)
-                with m.If(self.read.ready):
+                with m.If(over):
+                    fail(Cause.TOTAL_LENGTH)
+                with m.Elif(self.read.ready):
                     m.next = "CATCH"
             with m.State("CATCH"):
                 m.d.sync += row.eq(found)
                 m.next = "CHECK"
+                with m.If(over):
+                    fail(Cause.TOTAL_LENGTH)
             with m.State("CHECK"):
                 goes = Signal()
                 m.d.comb += [
@@ -199,6 +212,8 @@ class Checker(wiring.Component):
                     m.d.sync += [
                         origin.eq(self.read.place),
                         left.eq(left - in_table),
+                        over.eq(sum_[32]),
+                        checked.eq(place),
                     ]
                     with m.If(row.writable):
                         m.d.sync += [writable.eq(sum_), writables.eq(more), writing.eq(1)]
@@ -228,8 +243,6 @@ class Checker(wiring.Component):
                         fail(Cause.ZERO_LENGTH)
                     with m.Elif(~row.writable & writing):
                         fail(Cause.READABLE_AFTER_WRITABLE)
-                    with m.Elif(sum_[32]):
-                        fail(Cause.TOTAL_LENGTH)
                     with m.Elif(row.next & row.bad):
                         fail(Cause.NEXT_INDEX)
                     with m.Elif(row.next & in_table & (left == 1)):
