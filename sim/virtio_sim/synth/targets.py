@@ -23,6 +23,7 @@ class Target:
 TARGETS = (
     Target(Configuration("rng", 64), lut=3000, fmax_mhz=CLOCK_GOAL),
     Target(Configuration("blk", 128), fmax_mhz=CLOCK_GOAL),
+    Target(Configuration("net", 256, queues=8)),  # 16 queues for packets, and one for commands
 )
 
 
