@@ -129,7 +129,8 @@ class CompletionTracker(wiring.Component):
         m.d.sync += [
             beat.eq(self.completion.payload),
             beat_valid.eq(self.completion.valid),
-            owner.eq(Cat((tag >= tags.start) & (tag < tags.stop) for tags in self.channels)),
+            # In the range: a tag below it wraps to behind its end.
+            owner.eq(Cat((tag - tags.start)[: len(tag)] < len(tags) for tags in self.channels)),
         ]
 
         # Check, with the first beat.
