@@ -87,7 +87,7 @@ class Checker(wiring.Component):
         left = Signal(11)  # entries of the table that are not passed
 
         sum_, more = Signal(33), Signal(shape.count)
-        over, checked = Signal(), Signal(shape.place)  # the sum of the row before, at ``checked``, is too large
+        over, checked = Signal(), Signal(shape.place)  # the sum with the row before, at ``checked``, carries
         readable, readables = Signal(32), Signal(shape.count)
         writable, writables = Signal(32), Signal(shape.count)
         writing, writables_at = Signal(), Signal(shape.place)

@@ -21,7 +21,7 @@ def channel(width: int = 64, **changes: Any) -> Any:
 
 
 def behind_another(*, width: int, first_tag: int = 4, timeout: int = TIMEOUT, **changes: Any) -> Any:
-    """Reads for a client behind another one, whose tags are below ``first_tag`` and which asks for nothing."""
+    """Reads for a client behind one whose tags are below ``first_tag``, and which asks for nothing."""
     client = Client(**({"tags": 8, "max_bytes": 256, "context": 16} | changes))
     before = {"other": Client(tags=first_tag, max_bytes=128, context=1)} if first_tag else {}
     return Reads(width=width, clients={**before, "data": client}, timeout=timeout)
