@@ -31,6 +31,10 @@ QUOTA = 16
 #: Features of the virtqueues that do not depend on the rings.  [virtio 1.4 §2.6.1, §4.1.5.2]
 NOTIFICATIONS = feature_mask(Feature.RING_RESET, Feature.NOTIFICATION_DATA, Feature.NOTIF_CONFIG_DATA)
 
+#: What a card is: its addresses are the bus's, which the platform may translate, and its accesses are ordered
+#: as PCI Express orders them. Without the first, a driver would bypass an IOMMU.  [virtio 1.4 §6.1, §6.2]
+CARD = feature_mask(Feature.ACCESS_PLATFORM, Feature.ORDER_PLATFORM)
+
 #: Tags of the channels for rings, so that they work without extended tags.
 FEW_RING_TAGS = {"poll": 4, "table": 4, "event": 2}
 #: And with many tags for data, so that the rings keep up with them.
@@ -167,7 +171,7 @@ class Endpoint(wiring.Component):
             interface=self.interface,
             queue_size=self.queue_size,
             vectors=self.vectors,
-            ring_features=self.rings.features | NOTIFICATIONS,
+            ring_features=self.rings.features | NOTIFICATIONS | CARD,
             config_hold=self.config_hold,
         )
         connect(m, flipped(self.rx), function.rx)

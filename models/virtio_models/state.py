@@ -5,7 +5,7 @@ import random
 from virtio_spec import layout, wire
 from virtio_spec.layout import Cause, Diagnostics
 from virtio_spec.split import MAX_QUEUE_SIZE
-from virtio_spec.virtio import NO_VECTOR, DeviceStatus, Feature
+from virtio_spec.virtio import NO_VECTOR, DeviceStatus, Feature, feature_mask
 from virtio_spec.virtio_pci import Interface, IsrStatus
 
 from .kind import DeviceKind
@@ -28,6 +28,8 @@ DRIVER_BITS = (
 )
 #: Features that exist on the legacy interface.
 LEGACY_FEATURES = 0xFFFF_FFFF
+#: Of a device that is a card and reaches memory by itself.  [§6.2]
+CARD = feature_mask(Feature.ACCESS_PLATFORM, Feature.ORDER_PLATFORM)
 
 
 class DeviceState:
@@ -63,7 +65,7 @@ class DeviceState:
         self.kind, self.interface, self.queue_size = kind, interface, queue_size
         self.offered = kind.features | (rings.features if kind.queues else 0)
         if interface.has_modern:
-            self.offered |= 1 << Feature.VERSION_1
+            self.offered |= 1 << Feature.VERSION_1 | (CARD if kind.queues else 0)
         else:
             self.offered &= LEGACY_FEATURES
         self._rng = random.Random(f"device {seed}")

@@ -91,7 +91,7 @@ def test_status_bits_add_up_and_the_devices_own_cannot_be_set(device):
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "status"), [(0, 1, 11), (0x200, 1, 11), (0, 0, 3), (1, 1, 3), (0, 3, 3)]
+    ("low", "high", "status"), [(0, 1, 11), (0x200, 1, 11), (0, 0x13, 11), (0, 0, 3), (1, 1, 3), (0, 0x21, 3)]
 )
 def test_features_ok_depends_on_the_features(device, low, high, status):
     assert negotiate(device, low, high) == status

@@ -37,7 +37,7 @@ def test_each_side_has_its_own_offer(device):
     modern(device, 0, 4, 0)
     assert modern(device, 4, 4) == device.kind.features
     modern(device, 0, 4, 1)
-    assert modern(device, 4, 4) == 1
+    assert modern(device, 4, 4) == 0x13  # VERSION_1, ACCESS_PLATFORM, ORDER_PLATFORM
     assert legacy(device, 0, 4) == device.kind.features | ANY_LAYOUT
 
 

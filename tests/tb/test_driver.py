@@ -151,7 +151,7 @@ def test_a_refusal_of_the_features_is_an_error():
         def features_acceptable(self):
             return False
 
-    with pytest.raises(DriverError, match="the device refuses features 0x100000000"):
+    with pytest.raises(DriverError, match="the device refuses features 0x1300000000"):
         run(run(probe(rng_host(device=Refuses))).start())
 
 

@@ -33,8 +33,8 @@ def serve(
 ) -> None:
     """Build, listen, and serve one client after the other until SIGINT or SIGTERM.
 
-    ``image`` is the disk of a block device, written in place unless the device is read-only. ``wire`` is where
-    a network device finds the other end of its cable, see :class:`~.wire.Wire`; without, there is none.
+    ``image`` is the disk of a block device, written in place unless the device is read-only. ``wire`` is
+    where a network device finds the other end of its cable, see :class:`~.wire.Wire`; without, there is none.
     """
     if (configuration.device == "blk") != (image is not None):
         raise ConfigError(

@@ -19,8 +19,8 @@ from .session import Session
 __all__ = ["Server"]
 
 AT_ONCE = 64  # messages handled before the device goes on and others are looked at
-#: Steps of the device between two looks at the socket: a doorbell waits for half of them, and with a request at
-#: a time it comes while the device is still running out from the last one. Looking costs as much as some 10.
+#: Steps of the device between two looks at the socket. A doorbell waits for half of them: with a request at a
+#: time it comes while the device is still running out from the last. Looking costs as much as some 10.
 BUDGET = 250
 WAITING = 8  # clients that may be about to be told that they come too late
 

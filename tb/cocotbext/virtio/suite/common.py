@@ -12,6 +12,7 @@ from .registry import EVERY, MODERN, Bench, case
 __all__: list[str] = []
 
 OK = DeviceStatus.FEATURES_OK
+CARD = feature_mask(Feature.ACCESS_PLATFORM, Feature.ORDER_PLATFORM)
 RING_FEATURES = feature_mask(*(bit for bit in Feature if bit >= Feature.INDIRECT_DESC))
 KNOWN = {
     "rng": RING_FEATURES,
@@ -63,6 +64,12 @@ async def the_offer_is_version_1_and_nothing_unknown(bench: Bench) -> None:
     for window in (2, 3, 0xFFFF_FFFF):
         await transport.set_common("device_feature_select", window)
         same(await transport.common("device_feature"), 0, f"window {window:#x} of the features")
+
+
+@case(proves=("RFB-DEV-03", "RFB-DEV-08"), transports=MODERN)
+async def a_card_says_that_its_addresses_and_its_order_are_those_of_the_bus(bench: Bench) -> None:
+    offered = await (await bench.probe()).transport.offered_features()
+    same(offered & CARD, CARD, "ACCESS_PLATFORM and ORDER_PLATFORM")
 
 
 @case(proves=("FEAT-DEV-03",), traps=(10,), transports=MODERN)
