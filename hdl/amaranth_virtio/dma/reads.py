@@ -195,7 +195,7 @@ class Reads(wiring.Component):
             ]
 
         for number, (name, channel) in enumerate(self.channels.items()):
-            m.submodules[name] = channel
+            m.submodules[f"{name}_channel"] = channel
             connect(m, flipped(getattr(self, f"{name}_request")), channel.request)
             connect(m, channel.data, flipped(getattr(self, f"{name}_data")))
             connect(m, channel.issue, arbiter.i[number])
