@@ -500,6 +500,7 @@ async def drained(bench: Bench, front: VirtioNet, address: bytes) -> None:
         last = frame(bench, address)
         await stock(bench, front, 4)
         bench.network.send(last)
+        await settle(bench)  # otherwise the one before it may be the last that has come, each time
         found = await front.receive()
         while (more := front.take()) is not None:
             found = more
