@@ -30,6 +30,8 @@ ENTROPY_BLOCKS, ENTROPY_FAILURES = 4, 1
 DISK_BYTES = 16 * MIB
 #: Where ``write.sh`` writes, in blocks of 4 KiB.
 WRITE_BLOCKS, WRITE_AT = 64, 1000
+#: What goes through a network device in each direction.
+BULK_BYTES = 2 * MIB
 
 
 class CheckFailed(Exception):
@@ -128,7 +130,7 @@ def _expect(what: str, found: object, expected: object) -> None:
 def identity(context: Context, answer: Answer) -> Figures:
     """The function is what the row asked for, and the kernel drives it the way the row asked for."""
     row, facts = context.row, answer.facts
-    kind = {"rng": DeviceType.ENTROPY, "blk": DeviceType.BLOCK}[row.device.kind]
+    kind = {"rng": DeviceType.ENTROPY, "blk": DeviceType.BLOCK, "net": DeviceType.NET}[row.device.kind]
     modern = row.device.interface == "modern"
     _expect("the vendor", int(facts["vendor"], 16), VENDOR_ID)
     number = MODERN_DEVICE_ID_BASE + kind if modern else TRANSITIONAL_DEVICE_IDS[kind]
@@ -177,6 +179,34 @@ def entropy(context: Context, answer: Answer) -> Figures:
 def raised(context: Context, answer: Answer) -> Figures:
     """How many interrupts there were."""
     return {"interrupts": int(answer.facts["after"]) - int(answer.facts["before"])}
+
+
+def queues(context: Context, answer: Answer) -> Figures:
+    """Every queue was used, and raised interrupts of its own."""
+    raised = {name: int(said) for name, said in answer.facts.items()}
+    _expect("the number of queues", len(raised), context.row.device.queues)
+    if idle := [name for name, count in raised.items() if not count]:
+        raise CheckFailed(f"{', '.join(idle)} raised no interrupt")
+    return {"queues": len(raised)}
+
+
+def pinged(context: Context, answer: Answer) -> Figures:
+    """Every ping came back."""
+    for name, said in answer.facts.items():
+        sent, received = map(int, said.split())
+        _expect(f"the number of answers to {name}", received, sent)
+    return {}
+
+
+def transferred(context: Context, answer: Answer) -> Figures:
+    """What arrived is what was sent, in both directions."""
+    figures: Figures = {}
+    for way in ("there", "back"):
+        sent, arrived, size = answer.facts[way].split()
+        _expect(f"the sum of what went {way}", arrived, sent)
+        seconds = answer.between(f"{way} begin", f"{way} end")
+        figures[f"{way}_mb_per_s"] = round(int(size) / seconds / 1e6, 3)
+    return figures
 
 
 def digest(context: Context, answer: Answer) -> Figures:
@@ -307,6 +337,17 @@ RNG = (
     *PARTINGS,
     Check("entropy at the end", "entropy", ENTROPY.arguments, entropy),
 )
+QUEUES = Check("queues", "queues", (), queues)
+NET = (
+    IDENTITY,
+    Check("ping", "ping", (), pinged),
+    INTERRUPTS,
+    Check("bulk transfer", "bulk", (str(BULK_BYTES),), transferred, deadline=300.0),
+    Check("rebind the device", "rebind", ("2", "virtio")),
+    Check("rebind the function", "rebind", ("2", "pci")),
+    Check("function level reset", "flr"),
+    Check("ping at the end", "ping", (), pinged),
+)
 BLK = (IDENTITY, DIGEST, INTERRUPTS, SPEED, *PARTINGS, DIGEST, WRITE, DISK)
 ROOT = (
     IDENTITY,
@@ -338,7 +379,14 @@ ROWS = (
     Row(Device("rng", "transitional"), RNG, driver="legacy"),
     Row(Device("rng", "transitional"), RNG, driver="legacy", interrupts="intx"),
     Row(Device("rng", "legacy"), RNG, driver="legacy"),
+    Row(Device("net"), NET),
+    Row(Device("net"), NET, interrupts="intx"),
+    Row(Device("net", ring="packed"), NET),
+    Row(Device("net", queues=2), (*NET, QUEUES)),
+    Row(Device("net", ring="packed", queues=2), (*NET, QUEUES)),
     Row(Device("blk"), BLK),
+    Row(Device("blk", queues=4), (*BLK, QUEUES)),
+    Row(Device("blk", ring="packed", queues=4), (*BLK, QUEUES)),
     Row(Device("blk"), BLK, interrupts="intx"),
     Row(Device("blk", "transitional"), BLK, driver="legacy"),
     Row(Device("blk"), ROOT, root=True),

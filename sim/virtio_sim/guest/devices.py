@@ -17,6 +17,8 @@ from typing import Any, Protocol
 from ..cosim.qemu import vfio_user
 
 __all__ = [
+    "PEER_PORT",
+    "ROOT_PORT",
     "Device",
     "DeviceError",
     "Provider",
@@ -26,9 +28,12 @@ __all__ = [
     "rtl_provider",
 ]
 
-KINDS = ("rng", "blk")
+KINDS = ("rng", "blk", "net")
 INTERFACES = ("modern", "transitional", "legacy")
 RINGS = ("split", "packed")
+
+#: Buses that the device under test is put on, and a device beside it.
+ROOT_PORT, PEER_PORT = "port0", "port1"
 
 #: Seconds that a server has until its socket is there, and until it has ended.
 START, STOP = 300.0, 30.0
@@ -40,11 +45,15 @@ class DeviceError(Exception):
 
 @dataclass(frozen=True)
 class Device:
-    """What a row wants: ``kind`` of device, ``interface`` of its registers, layout of its ``ring``."""
+    """What a row wants: ``kind``, ``interface`` of the registers, layout of the ``ring``, number of ``queues``.
+
+    A net is two of them, which are connected with each other, and has pairs of queues.
+    """
 
     kind: str
     interface: str = "modern"
     ring: str = "split"
+    queues: int = 1
 
     def __post_init__(self):
         for value, known in ((self.kind, KINDS), (self.interface, INTERFACES), (self.ring, RINGS)):
@@ -53,7 +62,13 @@ class Device:
 
     def __str__(self) -> str:
         extra = [word for word in (self.interface, self.ring) if word not in ("modern", "split")]
+        extra += [f"{self.queues} queues"] if self.queues > 1 else []
         return " ".join([self.kind, *extra])
+
+    @property
+    def buses(self) -> tuple[str, ...]:
+        """Where the devices are put."""
+        return (ROOT_PORT, PEER_PORT) if self.kind == "net" else (ROOT_PORT,)
 
 
 class Provider(Protocol):
@@ -101,8 +116,11 @@ class QemuProvider:
         self._image: Path | None = None
 
     def offers(self, device: Device) -> bool:
-        """All but legacy-only ones, which in QEMU are conventional PCI, without function level reset."""
-        return device.interface != "legacy"
+        """All but legacy-only ones, which in QEMU are conventional PCI, without function level reset.
+
+        Its hub, which connects two network devices, has one pair of queues.
+        """
+        return device.interface != "legacy" and not (device.kind == "net" and device.queues > 1)
 
     def start(self, device: Device, *, image: Path | None, directory: Path) -> None:
         """Remember what is wanted: the device is in QEMU."""
@@ -120,6 +138,10 @@ class QemuProvider:
         if self._device.kind == "rng":
             backend = ["-object", f"rng-builtin,id=noise-{bus}"]
             return [*backend, "-device", f"virtio-rng-pci,rng=noise-{bus},{options}"]
+        if self._device.kind == "net":
+            backend = ["-netdev", f"hubport,id=net-{bus},hubid=0"]
+            return [*backend, "-device", f"virtio-net-pci,netdev=net-{bus},romfile=,{options}"]
+        options += f",num-queues={self._device.queues}"
         file = str(self._image).replace(",", ",,")
         drive = f"if=none,id=disk-{bus},format=raw,cache=writeback,file={file}"
         return ["-drive", drive, "-device", f"virtio-blk-pci,drive=disk-{bus},{options}"]
@@ -130,7 +152,7 @@ class QemuProvider:
 
 
 class ServedProvider:
-    """Devices behind a vfio-user socket, each served by a process that is started for it.
+    """Devices behind vfio-user sockets, each served by a process that is started for it.
 
     Parameters
     ----------
@@ -138,7 +160,7 @@ class ServedProvider:
         For the report.
     command
         How to serve a device with an image (or none) at a socket; it ends with status 0 on SIGTERM, and
-        what was flushed is in the image then.
+        what was flushed is in the image then. Two that are connected have their sockets in one directory.
     devices
         What there is.
     """
@@ -153,8 +175,7 @@ class ServedProvider:
     ):
         self.name = name
         self._command, self._devices = command, tuple(devices)
-        self._process: subprocess.Popen[bytes] | None = None
-        self._log: Any = None
+        self._processes: list[tuple[subprocess.Popen[bytes], Any]] = []  # with what each says
         self._sockets: Path | None = None
 
     def offers(self, device: Device) -> bool:
@@ -162,55 +183,61 @@ class ServedProvider:
         return device in self._devices
 
     def start(self, device: Device, *, image: Path | None, directory: Path) -> None:
-        """Start the server and wait for its socket, whose path has to be short."""
+        """Start the servers and wait for their sockets, whose paths have to be short."""
         self._sockets = Path(tempfile.mkdtemp(prefix="guest-"))
-        self._log = (directory / "device.log").open("w+")
-        command = list(self._command(device, image, self._socket))
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT
-        )
+        for bus in device.buses:
+            log = (directory / f"{'device' if bus == ROOT_PORT else 'peer'}.log").open("w+")
+            command = list(self._command(device, image, self._socket(bus)))
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+            )
+            self._processes.append((process, log))
         until = time.monotonic() + START
-        while not self._socket.is_socket():
-            if self._process.poll() is not None:
-                raise DeviceError(f"the device's server did not start: {self._last_word()}")
-            if time.monotonic() > until:
-                raise DeviceError(f"the device's server has no socket after {START:.0f} s")
-            time.sleep(0.05)
+        for bus, (process, log) in zip(device.buses, self._processes, strict=True):
+            while not self._socket(bus).is_socket():
+                if process.poll() is not None:
+                    raise DeviceError(f"the device's server did not start: {_last_word(log)}")
+                if time.monotonic() > until:
+                    raise DeviceError(f"the device's server has no socket after {START:.0f} s")
+                time.sleep(0.05)
 
     def qemu_arguments(self, bus: str) -> list[str]:
         """The client of the socket."""
-        return vfio_user(bus, self._socket)
+        return vfio_user(bus, self._socket(bus))
 
     def stop(self) -> None:
-        """Ask the server to end, and see that it does."""
-        if self._process is None:
-            return
-        process, self._process = self._process, None
-        try:
-            early = process.poll() is not None
-            process.terminate()
-            try:
-                status = process.wait(STOP)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-                raise DeviceError(f"the device's server did not end in {STOP:.0f} s") from None
-            if early or status:
-                raise DeviceError(f"the device's server ended with {status}: {self._last_word()}")
-        finally:
-            self._log.close()
-            shutil.rmtree(self._socket.parent, ignore_errors=True)
+        """Ask the servers to end, and see that they do."""
+        processes, self._processes = self._processes, []
+        wrong = [sentence for process, log in processes if (sentence := _ended(process, log))]
+        if self._sockets is not None:
+            shutil.rmtree(self._sockets, ignore_errors=True)
+        if wrong:
+            raise DeviceError(wrong[0])
 
-    @property
-    def _socket(self) -> Path:
+    def _socket(self, bus: str) -> Path:
         if self._sockets is None:
             raise RuntimeError("no device was started")
-        return self._sockets / "device"
+        return self._sockets / bus
 
-    def _last_word(self) -> str:
-        self._log.flush()
-        said = Path(self._log.name).read_text(errors="replace").strip().splitlines()
-        return said[-1] if said else "it said nothing"
+
+def _ended(process: subprocess.Popen[bytes], log: Any) -> str:
+    """End a server; what was wrong with that."""
+    with log:
+        early = process.poll() is not None
+        process.terminate()
+        try:
+            status = process.wait(STOP)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            return f"the device's server did not end in {STOP:.0f} s"
+        return f"the device's server ended with {status}: {_last_word(log)}" if early or status else ""
+
+
+def _last_word(log: Any) -> str:
+    log.flush()
+    said = Path(log.name).read_text(errors="replace").strip().splitlines()
+    return said[-1] if said else "it said nothing"
 
 
 def model_provider() -> ServedProvider:
@@ -232,8 +259,16 @@ def rtl_provider() -> ServedProvider:
         words = ["cosim", "--device", device.kind, "--interface", device.interface, "--socket", str(socket)]
         words += ["--image", str(image)] if image is not None else []
         words += ["--no-packed"] if device.ring == "split" else []
+        words += ["--queues", str(device.queues)] if device.queues > 1 else []
+        words += ["--wire", str(socket.with_name("wire"))] if device.kind == "net" else []
         return [sys.executable, "-m", "virtio_sim.cli", *words]
 
-    devices = [Device(kind, interface) for kind in KINDS for interface in INTERFACES]
-    devices += [Device(kind, ring="packed") for kind in KINDS]
+    devices = [Device(kind, interface) for kind in ("rng", "blk") for interface in INTERFACES]
+    devices += [Device(kind, ring="packed") for kind in ("rng", "blk")]
+    devices += [
+        Device(kind, ring=ring, queues=queues)
+        for kind, most in (("blk", 4), ("net", 2))
+        for ring in RINGS
+        for queues in {1, most}
+    ]
     return ServedProvider("rtl", command, devices)

@@ -16,7 +16,7 @@ from .modules import load_order
 __all__ = ["ImageError", "RootImage", "applets", "contents", "data_image", "initramfs", "scripts"]
 
 #: Drivers that a guest may need; what a kernel has built in is left out.
-MODULES = ("virtio_pci", "virtio_rng", "virtio_blk", "ext4")
+MODULES = ("virtio_pci", "virtio_rng", "virtio_blk", "virtio_net", "ext4")
 
 SCRIPTS = Path(__file__).with_name("scripts")
 DIRECTORIES = ("bin", "checks", "dev", "lib", "mnt", "proc", "sys", "tmp")

@@ -15,11 +15,10 @@ from typing import Any
 
 from .artifacts import Kernel, Prefix
 from .console import Console, ConsoleError
+from .devices import ROOT_PORT
 
-__all__ = ["PEER_PORT", "ROOT_PORT", "Guest", "GuestError", "command_line", "complaints"]
+__all__ = ["Guest", "GuestError", "command_line", "complaints"]
 
-#: Buses that the device under test is put on, and a device to compare it with.
-ROOT_PORT, PEER_PORT = "port0", "port1"
 MEMORY = "256M"
 
 #: What a kernel prints when something is wrong that it can tell.
@@ -46,6 +45,7 @@ def command_line(
     serial: Sequence[str],
     extra: Sequence[str] = (),
     memory: str = MEMORY,
+    cpus: int = 1,
 ) -> list[str]:
     """QEMU's command line: q35 under TCG, shared memory, one root port with ``device`` behind it.
 
@@ -53,7 +53,18 @@ def command_line(
     """
     return [
         *prefix.qemu(),
-        *("-machine", "q35,memory-backend=ram", "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", memory),
+        *(
+            "-machine",
+            "q35,memory-backend=ram",
+            "-accel",
+            "tcg",
+            "-cpu",
+            "max",
+            "-smp",
+            str(cpus),
+            "-m",
+            memory,
+        ),
         *("-object", f"memory-backend-memfd,id=ram,size={memory},share=on"),
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
         *(word for port in serial for word in ("-serial", port)),
@@ -87,12 +98,13 @@ class Guest:
         append: str = "",
         device: Sequence[str] = (),
         extra: Sequence[str] = (),
+        cpus: int = 1,
         say: Callable[[str], None] = lambda line: None,
     ):
         self.directory, self._say = directory, say
         self._prefix, self._kernel, self._initrd = prefix, kernel, initrd
         self._append = f"console=ttyS0 panic=-1 loglevel=6 {append}".strip()
-        self._device, self._extra = device, extra
+        self._device, self._extra, self._cpus = device, extra, cpus
         self._process: subprocess.Popen[bytes] | None = None
         self._files: list[Any] = []
 
@@ -114,6 +126,7 @@ class Guest:
             self._device,
             serial=[f"file:{path}", "chardev:protocol"],
             extra=[*protocol, *self._extra],
+            cpus=self._cpus,
         )
         (self.directory / "command").write_text(shlex.join(command) + "\n")
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from .artifacts import Artifacts, Kernel
 from .checks import DISK_BYTES, ROWS, Check, CheckFailed, Context, Figures, Row
 from .console import ConsoleError
-from .devices import DeviceError, Provider, QemuProvider
+from .devices import PEER_PORT, ROOT_PORT, DeviceError, Provider, QemuProvider
 from .image import RootImage, data_image, initramfs
-from .machine import PEER_PORT, ROOT_PORT, Guest, GuestError, complaints
+from .machine import Guest, GuestError, complaints
 from .program import load_program
 from .report import Result
 
@@ -113,6 +113,7 @@ class Rig:
             append=row.append,
             device=self.provider.qemu_arguments(ROOT_PORT),
             extra=[*self.provider.arguments, *self._peer(row, context)],
+            cpus=row.device.queues,
         )
         noise = [check.noise for check in row.checks if check.noise]
         with guest:
@@ -131,7 +132,10 @@ class Rig:
                     collected.add("switch off", lambda: self._ended(guest, guest.off, noise))
 
     def _peer(self, row: Row, context: Context) -> list[str]:
-        """QEMU's own device behind a port of its own."""
+        """What is beside the device, behind a port of its own: another one like it, or QEMU's own."""
+        port = ["-device", f"pcie-root-port,id={PEER_PORT},chassis=2,slot=2"]
+        if PEER_PORT in row.device.buses:
+            return [*port, *self.provider.qemu_arguments(PEER_PORT)]
         if not row.peer:
             return []
         image = None
@@ -140,8 +144,7 @@ class Rig:
             data_image(image, seed=self.seed, size=DISK_BYTES)
         peer = QemuProvider()
         peer.start(row.device, image=image, directory=context.directory)
-        port = f"pcie-root-port,id={PEER_PORT},chassis=2,slot=2"
-        return ["-device", port, *peer.qemu_arguments(PEER_PORT)]
+        return [*port, *peer.qemu_arguments(PEER_PORT)]
 
     def _up(self, guest: Guest, row: Row) -> Figures:
         facts, seconds = guest.up(BOOT_DEADLINE)

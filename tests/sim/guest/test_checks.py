@@ -41,6 +41,11 @@ def test_the_table_has_every_kind_of_device_driver_and_interrupt():
         for interrupts in ("msix", "intx"):
             assert ("rng", driver, interrupts, False) in found
             assert ("blk", driver, interrupts, True) in found
+    queues = {(row.device.kind, row.device.ring, row.device.queues > 1) for row in ROWS}
+    for kind in ("blk", "net"):
+        for ring in ("split", "packed"):
+            assert (kind, ring, True) in queues
+            assert (kind, ring, False) in queues
 
 
 @pytest.mark.parametrize(
@@ -215,3 +220,29 @@ def test_a_file_that_is_missing_changed_or_too_many_is_named(tmp_path, name):
 def test_a_damaged_file_system_fails_in_the_words_of_its_tool(tmp_path, judge):
     with pytest.raises(CheckFailed, match="^e2fsck ended with 4: Inode 12 is wrong$"):
         judge(context(root=Root({}), directory=tmp_path))
+
+
+NET_ROW = Row(Device("net", queues=2), ())
+
+
+def test_every_queue_has_to_be_used():
+    assert checks.queues(context(NET_ROW), Answer(facts={"input.0": "5", "input.1": "1"})) == {"queues": 2}
+    with pytest.raises(CheckFailed, match="^the number of queues is 1, not 2$"):
+        checks.queues(context(NET_ROW), Answer(facts={"input.0": "5"}))
+    with pytest.raises(CheckFailed, match="^input.1 raised no interrupt$"):
+        checks.queues(context(NET_ROW), Answer(facts={"input.0": "5", "input.1": "0"}))
+
+
+def test_every_ping_has_to_come_back():
+    checks.pinged(context(NET_ROW), Answer(facts={"small": "20 20", "full": "5 5"}))
+    with pytest.raises(CheckFailed, match="^the number of answers to full is 4, not 5$"):
+        checks.pinged(context(NET_ROW), Answer(facts={"small": "20 20", "full": "5 4"}))
+
+
+def test_what_arrives_has_to_be_what_was_sent_both_ways():
+    marks = {"there begin": 1.0, "there end": 3.0, "back begin": 3.0, "back end": 4.0}
+    good = {"there": "aa aa 4000000", "back": "bb bb 4000000"}
+    found = checks.transferred(context(NET_ROW), Answer(facts=good, marks=marks))
+    assert found == {"there_mb_per_s": 2.0, "back_mb_per_s": 4.0}
+    with pytest.raises(CheckFailed, match="^the sum of what went back is cc, not bb$"):
+        checks.transferred(context(NET_ROW), Answer(facts={**good, "back": "bb cc 4000000"}, marks=marks))

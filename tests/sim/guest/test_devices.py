@@ -11,12 +11,12 @@ import pathlib, signal, socket, sys, time
 path, behaviour = sys.argv[1:]
 if behaviour == "refuses":
     sys.exit("the image is missing")
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0 if behaviour == "well" else "cannot flush"))
 server = socket.socket(socket.AF_UNIX)
 server.bind(path)
 print("waiting", flush=True)
 if behaviour == "dies":
     sys.exit("assertion failed")
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(0 if behaviour == "well" else "cannot flush"))
 while True:
     time.sleep(0.02)
 """
@@ -39,6 +39,7 @@ def start(served, tmp_path):
 def test_a_device_has_a_name_that_tells_it_from_others():
     assert str(Device("rng")) == "rng"
     assert str(Device("blk", "transitional", "packed")) == "blk transitional packed"
+    assert str(Device("net", ring="packed", queues=2)) == "net packed 2 queues"
 
 
 @pytest.mark.parametrize("words", [("tape",), ("rng", "ancient"), ("rng", "modern", "square")])
@@ -66,13 +67,25 @@ def test_qemu_has_no_legacy_device_with_a_function_level_reset():
     assert QemuProvider().offers(Device("rng", "transitional"))
 
 
+def test_qemus_own_network_devices_are_two_at_a_hub_with_one_pair_of_queues_each(tmp_path):
+    qemu = QemuProvider()
+    assert qemu.offers(Device("net", ring="packed")) and not qemu.offers(Device("net", queues=2))
+    device = Device("net")
+    qemu.start(device, image=None, directory=tmp_path)
+    assert device.buses == ("port0", "port1")
+    for bus in device.buses:
+        words = qemu.qemu_arguments(bus)
+        assert words[:2] == ["-netdev", f"hubport,id=net-{bus},hubid=0"]
+        assert words[-1].startswith(f"virtio-net-pci,netdev=net-{bus},romfile=,bus={bus},")
+
+
 def test_qemus_own_disk_is_the_image_even_with_a_comma_in_its_name(tmp_path):
     qemu = QemuProvider()
     qemu.start(Device("blk", ring="packed"), image=Path("/a,b.img"), directory=tmp_path)
     words = qemu.qemu_arguments("port0")
     assert words[1].endswith("file=/a,,b.img")
     assert words[-1].startswith("virtio-blk-pci,drive=disk-port0,bus=port0,") and words[-1].endswith(
-        "packed=on"
+        "packed=on,num-queues=1"
     )
 
 
@@ -96,6 +109,17 @@ def test_a_served_device_is_there_as_soon_as_its_socket_is(tmp_path):
     assert (tmp_path / "device.log").read_text() == "waiting\n"
 
 
+def test_two_network_devices_have_a_server_each_and_their_sockets_side_by_side(tmp_path):
+    served = provider(tmp_path, "well")
+    served.start(Device("net"), image=None, directory=tmp_path)
+    paths = [Path(json.loads(served.qemu_arguments(bus)[1])["socket"]["path"]) for bus in ("port0", "port1")]
+    assert all(path.is_socket() for path in paths)
+    assert paths[0].parent == paths[1].parent and paths[0] != paths[1]
+    served.stop()
+    for log in ("device.log", "peer.log"):
+        assert (tmp_path / log).read_text() == "waiting\n"
+
+
 def test_a_server_that_refuses_is_quoted(tmp_path):
     served = provider(tmp_path, "refuses")
     with pytest.raises(DeviceError, match="^the device's server did not start: the image is missing$"):
@@ -109,8 +133,7 @@ def test_a_server_that_ends_badly_is_quoted(tmp_path, behaviour, word):
     served = provider(tmp_path, behaviour)
     start(served, tmp_path)
     if behaviour == "dies":
-        assert served._process is not None
-        served._process.wait()
+        served._processes[0][0].wait()
     with pytest.raises(DeviceError, match=f"^the device's server ended with 1: {word}$"):
         served.stop()
 

@@ -62,7 +62,7 @@ def made(tmp_path, tools):
     modules = tmp_path / "lib/modules/6.1.0/kernel"
     modules.mkdir(parents=True)
     (modules / "virtio_blk.ko").write_bytes(b"\0depends=\0")
-    names = "virtio_pci virtio_rng ext4".split()
+    names = "virtio_pci virtio_rng virtio_net ext4".split()
     (modules.parent / "modules.builtin").write_text("".join(f"kernel/{name}.ko\n" for name in names))
     return Artifacts(tools, busybox, {"6.1": Kernel("6.1", "6.1.0", "6.1.1", tmp_path)}, {})
 

@@ -42,11 +42,11 @@ class Guest:
     root = "initramfs"
     extra: list = []
 
-    def __init__(self, prefix, kernel, initrd, *, directory, append, device, extra):
+    def __init__(self, prefix, kernel, initrd, *, directory, append, device, extra, cpus):
         self.console = self
         self.calls = Guest.calls
         self.kernel_log = Guest.log
-        Guest.extra = list(extra)
+        Guest.extra, Guest.cpus = list(extra), cpus
 
     def __enter__(self):
         self.calls.append("boot")
