@@ -41,7 +41,7 @@ class Wire:
 
     def __init__(self, path: str | os.PathLike[str], *, report: Callable[[str], None]):
         self._report = report
-        self.changed: Callable[[], None] = lambda: None
+        self.changed: Callable[[], None] = _nobody
         self._incoming: deque[bytes] = deque()
         self._received, self._unsent = bytearray(), bytearray()
         self._peer: socket.socket | None = None
@@ -64,7 +64,8 @@ class Wire:
         self.close()
 
     def close(self) -> None:
-        """Pull the cable."""
+        """Pull the cable; nobody is called any more."""
+        self.changed = _nobody
         self._end()
         if self._listener is not None:
             self._listener.close()
@@ -173,3 +174,7 @@ class Wire:
             del self._received[: LENGTH.size + size]
         self._watch()
         self.changed()
+
+
+def _nobody() -> None:
+    pass

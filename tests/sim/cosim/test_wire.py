@@ -88,6 +88,15 @@ def test_without_another_end_frames_are_lost(path):
     first.wire.close()
 
 
+def test_who_closes_its_end_is_not_told_of_it(ends):
+    first, second = ends
+    before = second.changes
+    second.wire.close()
+    assert second.changes == before
+    first.wire.look()
+    assert not first.wire.link_up
+
+
 def test_a_third_one_is_not_let_in(ends, path):
     first, second = ends
     with socket.socket(socket.AF_UNIX) as third:
