@@ -233,6 +233,8 @@ class NetDevice(Device):
             planner.active.eq(control.active),
             planner.retire.eq(retire),
             planner.retire_pair.eq(retire_pair),
+            planner.put.eq(sorter.put),
+            planner.put_pair.eq(sorter.put_pair),
         ]
         for name in ("write", "group", "index", "entry", "swap", "individuals", "groups"):
             m.d.comb += getattr(addresses, name).eq(getattr(control, name))

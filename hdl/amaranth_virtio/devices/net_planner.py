@@ -26,7 +26,9 @@ class ReceivePlanner(wiring.Component):
     chain.
 
     5 cycles per frame in one chain; in several it is 3, and 6 for each chain. While a queue is reset, its
-    chains are given back, one after each frame.  [§2.6.1] Reset is that of the clock domain.
+    chains are given back, one after each frame.  [§2.6.1] From then on until it gets a chain again, its
+    frames are for the first pair that has a queue, and dropped if none has.  [§5.1.6.5.6] Reset is that of
+    the clock domain.
 
     Parameters
     ----------
@@ -44,6 +46,8 @@ class ReceivePlanner(wiring.Component):
         Number of active pairs.
     retire : :py:`In(1)`, retire_pair : :py:`In`
         The receive queue of this pair is being reset.
+    put : :py:`In(1)`, put_pair : :py:`In`
+        It has got a chain.
     lists : :py:`In(ListPortSignature(pairs, quota, mtu))`
         The chains.
     job : :py:`Out(stream of job_layout(width, mtu, quota))`
@@ -58,6 +62,8 @@ class ReceivePlanner(wiring.Component):
     active: Any
     retire: Any
     retire_pair: Any
+    put: Any
+    put_pair: Any
     lists: Any
     job: Any
     part: Any
@@ -76,6 +82,8 @@ class ReceivePlanner(wiring.Component):
                 "active": In(bits_for(pairs)),
                 "retire": In(1),
                 "retire_pair": In(bits_for(pairs)),
+                "put": In(1),
+                "put_pair": In(bits_for(pairs)),
                 "lists": In(ListPortSignature(pairs, quota, mtu)),
                 "job": Out(stream.Signature(job_layout(width, mtu, quota))),
                 "part": Out(stream.Signature(part_layout(mtu))),
@@ -225,14 +233,23 @@ class ReceivePlanner(wiring.Component):
         return m
 
     def _choose(self, m: Module, frame: Any) -> tuple[Any, Any]:
-        """The pair for a frame, and whether there is one."""
+        """The pair for a frame, and whether there is one that has a queue."""
+        closed = Signal(self.pairs)  # reset, and no chain has come since
+        with m.If(self.put):
+            m.d.sync += closed.bit_select(self.put_pair, 1).eq(0)
+        with m.If(self.retire):
+            m.d.sync += closed.bit_select(self.retire_pair, 1).eq(1)
         if self.pairs == 1:
-            return 0, ~self.retire
+            return 0, ~closed
+        first, some = Signal(range(self.pairs)), Signal()  # the first one that is not
+        m.d.sync += some.eq(~closed.all())
+        for pair in reversed(range(self.pairs)):
+            with m.If(~closed[pair]):
+                m.d.sync += first.eq(pair)
         chosen, found = Signal(range(self.pairs)), Signal()
         known = frame.pair
-        first_retires = self.retire & (self.retire_pair == 0)
-        with m.If((known < self.active) & ~(self.retire & (self.retire_pair == known))):
+        with m.If((known < self.active) & ~closed.bit_select(known, 1)):
             m.d.comb += [chosen.eq(known), found.eq(1)]
         with m.Else():
-            m.d.comb += [chosen.eq(first_retires), found.eq(~first_retires | (self.active > 1))]
+            m.d.comb += [chosen.eq(first), found.eq(some & (first < self.active))]
         return chosen, found

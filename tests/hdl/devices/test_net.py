@@ -74,6 +74,7 @@ def test_random_traffic_on_three_pairs_is_as_on_the_reference(width, mergeable):
                 rooms = [[rng.choice([90, 128, 160]) for _ in range(28)] for _ in range(3)]
             for pair in range(3):
                 jobs[pair] = [bench.put(2 * pair, writable=room) for room in rooms[pair]]
+            await ctx.tick().repeat(40)
             for _, back in rng.choices(flows, k=8):
                 frame, checked = back + rng.randbytes(rng.randint(0, 40)), rng.randrange(2)
                 model.receive(frame, checked=bool(checked))
@@ -102,7 +103,8 @@ def test_random_traffic_on_three_pairs_is_as_on_the_reference(width, mergeable):
 
 
 def test_the_other_queues_go_on_while_one_is_reset():
-    """Chains of it are given back, those too that come yet; its frames go to another pair."""
+    """Chains of it are given back, those too that come yet; until it has others, its frames go to another pair, and
+    nowhere if there is none.  (NET-DEV-114, NET-DEV-115)"""
     bench = NetBench(64, *ALL, pairs=2, quota=8)
     there, back = conversation(0)
 
@@ -125,9 +127,22 @@ def test_the_other_queues_go_on_while_one_is_reset():
         assert all(job.written[12:] == back for job in mine)
         ctx.set(chains.retire, 0)
         await ctx.tick().repeat(8)
+        other = bench.put(0, writable=300)
+        bench.wire.append(back)
+        await bench.host.until(ctx, other)
+        assert other.written[12:] == back
+        ctx.set(chains.retire_queue, 0)
+        ctx.set(chains.retire, 1)
+        await ctx.tick().repeat(8)
+        ctx.set(chains.retire, 0)
+        bench.wire.append(back)  # for which there is no queue, and which is lost
+        await ctx.tick().repeat(60)
         job = bench.put(2, writable=100)
+        await ctx.tick().repeat(60)
+        assert not job.done
         bench.wire.append(back)
         await bench.host.until(ctx, job)
+        assert job.written[12:] == back
 
     bench.run(main)
 
