@@ -7,7 +7,17 @@ from virtio_sim.build import native_library
 from virtio_sim.config import Configuration
 from virtio_sim.hdl import generate
 
-__all__ = ["BLK", "BLK_TRANSITIONAL", "RNG", "VMMCI", "echo_library", "endpoint_library", "loop_library"]
+__all__ = [
+    "BLK",
+    "BLK_TRANSITIONAL",
+    "NET",
+    "NET_PAIRS",
+    "RNG",
+    "VMMCI",
+    "echo_library",
+    "endpoint_library",
+    "loop_library",
+]
 
 #: In cycles: far beyond what the host here takes for an answer, and short enough to wait for.
 PATIENCE = 5_000
@@ -21,6 +31,8 @@ BLK_TRANSITIONAL = Configuration(
     completion_timeout=PATIENCE,
     config_hold=PATIENCE,
 )
+NET = Configuration("net", 64, completion_timeout=PATIENCE, config_hold=PATIENCE)
+NET_PAIRS = Configuration("net", 256, queues=3, completion_timeout=PATIENCE, config_hold=PATIENCE)
 VMMCI = Configuration("vmmci", 64, config_hold=PATIENCE, ack_timeout=5_000, shutdown_timeout=10_000)
 
 ECHO = """

@@ -6,7 +6,7 @@ import pytest
 from cocotbext.virtio.backends.native import run
 from cocotbext.virtio.suite import cases, run_case
 from cocotbext.virtio.variant import COVERING, PLAIN, RingVariant
-from helpers.native import BLK, BLK_TRANSITIONAL, RNG, VMMCI, endpoint_library
+from helpers.native import BLK, BLK_TRANSITIONAL, NET, NET_PAIRS, RNG, VMMCI, endpoint_library
 from virtio_sim.native.bring_up import bring_up
 from virtio_sim.native.library import LinkModel
 
@@ -31,11 +31,15 @@ ABOUT_DMA = ("chains", "descriptors", "split", "dma", "blk", "malformed")
 PLAIN_RUNS = [(BLK, NEW, link, ()) for link in ("immediate", "stall")]
 PLAIN_RUNS += [(BLK, NEW, link, ABOUT_DMA) for link in list(LINKS)[2:]]
 PLAIN_RUNS += [(RNG, NEW, link, ()) for link in ("gen3", "stall")]
+PLAIN_RUNS += [(NET, NEW, link, ()) for link in ("gen3", "stall")]
+PLAIN_RUNS += [(NET, NEW, "jitter", ("net", "dma")), (NET_PAIRS, NEW, "gen3", ())]
 PLAIN_RUNS += [(BLK_TRANSITIONAL, driver, "stall", ()) for driver in (NEW, LINUX)]
 PLAIN_RUNS += [(VMMCI, OPENBSD, "stall", ()), (VMMCI, LINUX, "gen3", ())]
 #: And the variant of rings.
 RUNS = [(*run, PLAIN) for run in PLAIN_RUNS]
 RUNS += [(design, NEW, "stall", (), variant) for design in (BLK, RNG) for variant in COVERING[1:]]
+RUNS += [(NET, NEW, "jitter", (), variant) for variant in COVERING[1:]]
+RUNS += [(NET_PAIRS, NEW, "stall", (), variant) for variant in COVERING[1:]]
 RUNS += [(BLK_TRANSITIONAL, LINUX, "stall", (), RingVariant.named("split-indirect-event"))]
 
 
