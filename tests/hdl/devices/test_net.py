@@ -103,8 +103,10 @@ def test_random_traffic_on_three_pairs_is_as_on_the_reference(width, mergeable):
 
 
 def test_the_other_queues_go_on_while_one_is_reset():
-    """Chains of it are given back, those too that come yet; until it has others, its frames go to another pair, and
-    nowhere if there is none.  (NET-DEV-114, NET-DEV-115)"""
+    """Chains of it are given back, those too that come yet. (NET-DEV-114, NET-DEV-115)
+
+    Until it has others, its frames go to another pair, and nowhere if there is none.
+    """
     bench = NetBench(64, *ALL, pairs=2, quota=8)
     there, back = conversation(0)
 
