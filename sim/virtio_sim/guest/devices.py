@@ -45,7 +45,7 @@ class DeviceError(Exception):
 
 @dataclass(frozen=True)
 class Device:
-    """What a row wants: ``kind``, ``interface`` of the registers, layout of the ``ring``, number of ``queues``.
+    """What a row wants: ``kind``, ``interface`` of registers, layout of the ``ring``, number of ``queues``.
 
     A net is two of them, which are connected with each other, and has pairs of queues.
     """
