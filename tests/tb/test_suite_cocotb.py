@@ -13,6 +13,7 @@ COMPLETION_TIMEOUT = CONFIG_HOLD = 5_000
 RNG, BLK = Configuration("rng", 64), Configuration("blk", 128)
 WIDE_RNG, WIDE_BLK = Configuration("rng", 256), Configuration("blk", 256)
 READ_ONLY, QUEUES = Configuration("blk", 64, read_only=True), Configuration("blk", 128, queues=3)
+NET, NET_PAIRS = Configuration("net", 128), Configuration("net", 128, queues=2)
 LEGACY_RNG, LEGACY_BLK = (
     Configuration(device, width, queue_size=16, interface="legacy")
     for device, width in (("rng", 64), ("blk", 128))
@@ -35,6 +36,7 @@ PLAIN_RUNS = [
     (WIDE_BLK, NEW, 0.5),
     (READ_ONLY, NEW, 0.5),
     (QUEUES, NEW, 0.0),
+    (NET, NEW, 0.5),
     (LEGACY_RNG, LINUX, 0.0),
     (LEGACY_BLK, OPENBSD, 0.0),
     (TRANSITIONAL_RNG, NEW, 0.0),
@@ -48,6 +50,7 @@ PLAIN_RUNS = [
 RUNS = [(*run, PLAIN) for run in PLAIN_RUNS]
 RUNS += [(RNG, NEW, 0.5, variant) for variant in COVERING[1::2]]
 RUNS += [(BLK, NEW, 0.5, variant) for variant in COVERING[2::2]]
+RUNS += [(NET_PAIRS, NEW, 0.0, RingVariant.named("packed-indirect-event"))]
 RUNS += [(TRANSITIONAL_BLK, LINUX, 0.5, RingVariant.named("split-indirect-event"))]
 
 
