@@ -8,7 +8,7 @@ from rich.console import Console
 from ..build import build_root
 from ..config import ConfigError, check_seed
 from .catalog import BENCHMARKS, chosen
-from .document import write_document
+from .document import write_documents
 from .report import Row, read_results, table, write_results
 from .sizes import BENCHES, plot
 
@@ -25,7 +25,7 @@ def bench(
     ] = True,
     names: Annotated[bool, typer.Option("--list", help="List the benchmarks, measure nothing.")] = False,
     document: Annotated[
-        bool, typer.Option("--document", help="Measure nothing: put the last results into docs/.")
+        bool, typer.Option("--document", help="Measure nothing: put the last results into the documentation.")
     ] = False,
 ) -> None:
     """Measure: the endpoint against its link, how fast the backends simulate, what a Linux guest gets.
@@ -44,7 +44,8 @@ def bench(
         return
     results = build_root() / "bench" / "results.json"
     if document:
-        say(f"{write_document(read_results(results))}")
+        for path in write_documents(read_results(results)):
+            say(f"{path}")
         return
     check_seed(seed)
     picked = chosen(only, guest=guest)

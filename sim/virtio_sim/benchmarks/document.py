@@ -1,4 +1,4 @@
-"""Results for the documentation: a table between two marks, and the plot beside it."""
+"""Results for the documentation: a table between two marks, and the plot."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,9 +6,9 @@ from pathlib import Path
 from .report import NoResults, Row, goal, number, share
 from .sizes import BENCHES, plot
 
-__all__ = ["BEGIN", "END", "PLOT", "markdown", "write_document"]
+__all__ = ["BEGIN", "END", "PLOT", "markdown", "write_documents"]
 
-DOCUMENT, PLOT = Path("docs/benchmarks.md"), "request-size.svg"
+DOCUMENTS, PLOT = (Path("README.md"), Path("docs/benchmarks.md")), Path("docs/request-size.svg")
 BEGIN, END = "<!-- results: made by virtio-endpoint bench --document -->", "<!-- end of results -->"
 TITLES = ("bench", "config", "figure", "value", "peer or limit", "of it", "goal", "met")
 
@@ -25,14 +25,15 @@ def markdown(rows: Sequence[Row]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def write_document(rows: Sequence[Row]) -> Path:
-    """Put the table into the document, and the plot beside it if it was measured; the document's path."""
-    if not DOCUMENT.is_file():
-        raise NoResults(f"there is no {DOCUMENT} here; run this in a checkout")
-    text = DOCUMENT.read_text()
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    DOCUMENT.write_text(f"{before}{BEGIN}\n\n{markdown(rows)}\n\n{END}{after}")
+def write_documents(rows: Sequence[Row]) -> Sequence[Path]:
+    """Put the table into the documents, and the plot if it was measured beside them; the documents' paths."""
+    for document in DOCUMENTS:
+        if not document.is_file():
+            raise NoResults(f"there is no {document} here; run this in a checkout")
+        text = document.read_text()
+        before, _, rest = text.partition(BEGIN)
+        _, _, after = rest.partition(END)
+        document.write_text(f"{before}{BEGIN}\n\n{markdown(rows)}\n\n{END}{after}")
     if any(row.bench in BENCHES.values() for row in rows):
-        DOCUMENT.with_name(PLOT).write_text(plot(rows))
-    return DOCUMENT
+        PLOT.write_text(plot(rows))
+    return DOCUMENTS

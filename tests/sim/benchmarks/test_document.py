@@ -3,15 +3,17 @@
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+import pytest
 from virtio_sim.benchmarks.document import BEGIN, END, TITLES
 from virtio_sim.benchmarks.sizes import SIZES
 
-DOCS = Path(__file__).parents[3] / "docs"
+ROOT = Path(__file__).parents[3]
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def test_the_documents_table_is_whole():
-    text = (DOCS / "benchmarks.md").read_text()
+@pytest.mark.parametrize("document", ["README.md", "docs/benchmarks.md"])
+def test_the_documents_table_is_whole(document):
+    text = (ROOT / document).read_text()
     assert text.count(BEGIN) == text.count(END) == 1
     head, rule, *rows = text.partition(BEGIN)[2].partition(END)[0].strip().splitlines()
     assert head == f"| {' | '.join(TITLES)} |"
@@ -25,7 +27,7 @@ def test_the_documents_table_is_whole():
 
 
 def test_the_documents_plot_has_both_directions_and_their_limits():
-    root = ElementTree.parse(DOCS / "request-size.svg").getroot()
+    root = ElementTree.parse(ROOT / "docs" / "request-size.svg").getroot()
     lines = root.findall(f"{SVG}polyline")
     assert len(lines) == 4
     assert all(len(line.get("points", "").split()) == len(SIZES) for line in lines)

@@ -5,7 +5,7 @@ import json
 
 import pytest
 from rich.console import Console
-from virtio_sim.benchmarks.document import BEGIN, END, markdown, write_document
+from virtio_sim.benchmarks.document import BEGIN, END, markdown, write_documents
 from virtio_sim.benchmarks.report import NoResults, Row, read_results, table, write_results
 from virtio_sim.benchmarks.sizes import BENCHES, SIZES, plot
 
@@ -80,16 +80,19 @@ def test_the_document_has_a_table_of_all_but_the_curves():
 
 def test_results_take_the_place_of_those_before_and_of_nothing_else(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    document = tmp_path / "docs" / "benchmarks.md"
-    document.parent.mkdir()
-    document.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    documents = [tmp_path / "README.md", docs / "benchmarks.md"]
+    for document in documents:
+        document.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     for _ in range(2):
-        write_document([*ROWS, *CURVES])
-        assert document.read_text() == f"before\n{BEGIN}\n\n{markdown(ROWS)}\n\n{END}\nafter\n"
-    assert document.with_name("request-size.svg").read_text() == plot(CURVES)
+        write_documents([*ROWS, *CURVES])
+        for document in documents:
+            assert document.read_text() == f"before\n{BEGIN}\n\n{markdown(ROWS)}\n\n{END}\nafter\n"
+    assert (docs / "request-size.svg").read_text() == plot(CURVES)
 
 
 def test_outside_of_a_checkout_there_is_no_document(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(NoResults, match="run this in a checkout"):
-        write_document(ROWS)
+        write_documents(ROWS)
