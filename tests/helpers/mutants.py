@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from cocotbext.virtio.backends.model import run
+from cocotbext.virtio.backends.model_bench import model_bench
 from cocotbext.virtio.devices.blk import BlkError
 from cocotbext.virtio.devices.net import CommandRefused
 from cocotbext.virtio.function import DriverError
 from cocotbext.virtio.host import BusError, HostTimeout
 from cocotbext.virtio.suite import cases, run_case
 from cocotbext.virtio.variant import PLAIN
-from helpers.bench import model_bench
 from virtio_models.device import ReferenceDevice
 from virtio_models.pci import PciFunction
 

@@ -3,10 +3,10 @@
 from types import SimpleNamespace
 
 import pytest
+from cocotbext.virtio.backends.model_bench import model_bench
 from cocotbext.virtio.suite import faults
 from cocotbext.virtio.suite.link import Read
 from cocotbext.virtio.suite.packets import DIGEST, POISONED, Injector, completion, raw_link
-from helpers.bench import model_bench
 from helpers.tlp import atomic, config, io, memory_read, memory_write, message
 from helpers.tlp import completion as host_completion
 from virtio_spec.tlp import TlpType

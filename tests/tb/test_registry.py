@@ -5,10 +5,10 @@ import re
 
 import pytest
 from cocotbext.virtio.backends.model import run
+from cocotbext.virtio.backends.model_bench import model_bench
 from cocotbext.virtio.suite import CaseFailure, case, cases, run_case
 from cocotbext.virtio.suite.registry import EVERY_DEVICE, MODULES, Case
 from cocotbext.virtio.variant import PLAIN, variants
-from helpers.bench import model_bench
 from virtio_spec.virtio import Feature
 from virtio_spec.virtio_pci import Interface
 

@@ -2,9 +2,9 @@
 
 import pytest
 from cocotbext.virtio.backends.model import run
+from cocotbext.virtio.backends.model_bench import model_bench
 from cocotbext.virtio.suite import Case, cases, run_case
 from cocotbext.virtio.variant import COVERING, PLAIN, RingVariant, variants
-from helpers.bench import model_bench
 from virtio_spec.virtio_pci import Interface
 
 #: Interfaces of the device, the one of its driver, and the habit that one has.

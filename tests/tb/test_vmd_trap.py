@@ -6,9 +6,9 @@ Linux, read that way; Linux's own legacy driver reads byte by byte. Trap 24: PCI
 
 import pytest
 from cocotbext.virtio.backends.model import run
+from cocotbext.virtio.backends.model_bench import model_bench
 from cocotbext.virtio.devices.vmmci import VirtioVmmci
 from cocotbext.virtio.legacy import HABITS
-from helpers.bench import model_bench
 from virtio_models.device import ReferenceDevice
 from virtio_models.vmd import Vmd
 

@@ -5,19 +5,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from cocotbext.virtio.backends.model import ModelHost, ModelVmmci
+from cocotbext.virtio.backends.model_bench import model_bench
 from cocotbext.virtio.backends.native import NativeHost
 from cocotbext.virtio.backends.run import run as wait_for
 from cocotbext.virtio.conformance import CaseResult, Facts, look
 from cocotbext.virtio.suite import Bench, Case, run_case
-from virtio_models.blk import Blk
-from virtio_models.clock import Clock
-from virtio_models.disk import Disk
-from virtio_models.entropy import EntropySource
-from virtio_models.net import Net
-from virtio_models.network import Network
-from virtio_models.rng import Rng
-from virtio_models.vmmci import Vmmci
 from virtio_spec.virtio_pci import Interface
 
 from ..build import build_root, native_library, simulator
@@ -39,7 +31,6 @@ class DeviceUnknown(Exception):
 #: Called with each result.
 Listener = Callable[[CaseResult], None]
 
-SECTORS = 48
 #: Thousandths of all cycles in which a stream of the link pauses.
 STALL = 500
 #: Of a simulation: of its whole test list, in real time.
@@ -64,37 +55,16 @@ def _on_model(run: Run, seed: int, listener: Listener) -> Facts:
 
 def _model(run: Run, driver: Driver, seed: int) -> Bench:
     configuration = run.configuration
-    storage, entropy, network, clock = Disk(SECTORS), EntropySource(seed), Network(), Clock()
-    kinds: dict[str, Callable[[], Any]] = {
-        "rng": lambda: Rng(entropy),
-        "blk": lambda: Blk(storage, read_only=configuration.read_only, queues=configuration.queues),
-        "net": lambda: Net(network, pairs=configuration.queues),
-        "vmmci": lambda: Vmmci(clock),
-    }
-    kind = kinds[configuration.device]()
-    interface = Interface(configuration.interface)
-    host = ModelHost(kind, interface=interface, seed=seed, queue_size=configuration.queue_size)
-    timed = kind if isinstance(kind, Vmmci) else None
-    return Bench(
-        host=host,
-        device=configuration.device,
-        backend="model",
-        queue_size=configuration.queue_size,
-        disk=storage,
-        entropy=entropy,
-        network=network,
-        clock=clock,
-        vmmci=ModelVmmci(timed) if timed else None,
-        interface=interface,
-        transport=driver.transport,
-        habit=driver.habit,
+    return model_bench(
+        configuration.device,
+        seed=seed,
         read_only=configuration.read_only,
         queues=configuration.virtqueues,
+        interface=Interface(configuration.interface),
+        transport=driver.transport,
+        habit=driver.habit,
+        queue_size=configuration.queue_size,
         variant=driver.variant,
-        seed=seed,
-        config_hold_ns=1_000_000_000,
-        ack_timeout_ns=timed.ack_timeout_ns if timed else 0,
-        shutdown_timeout_ns=timed.shutdown_timeout_ns if timed else 0,
     )
 
 

@@ -4,16 +4,12 @@ import random
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from cocotbext.virtio.backends.model import ModelHost
+from cocotbext.virtio.backends.model_bench import model_bench
 from cocotbext.virtio.backends.native import NativeHost, run
 from cocotbext.virtio.fuzz import Outcome, Plan, fuzz
 from cocotbext.virtio.memory import Arena
 from cocotbext.virtio.suite import Bench
-from virtio_models.blk import Blk
 from virtio_models.device import ReferenceDevice
-from virtio_models.disk import Disk
-from virtio_models.entropy import EntropySource
-from virtio_models.rng import Rng
 from virtio_spec.virtio_pci import Interface
 
 from ..config import Configuration
@@ -73,22 +69,15 @@ def model(configuration: Configuration, *, device: type[ReferenceDevice] = Refer
     """Benches on the reference model, or on a ``device`` that is broken."""
 
     def bring(seed: int) -> tuple[Bench, Callable[[], None]]:
-        disk, entropy = Disk(64), EntropySource(seed)
-        kind = Rng(entropy) if configuration.device == "rng" else Blk(disk, queues=configuration.queues)
-        interface, size = Interface(configuration.interface), configuration.queue_size
-        host = ModelHost(kind, interface=interface, device=device, seed=seed, queue_size=size)
-        host.memory.arenas += edges()
-        bench = Bench(
-            host=host,
-            device=configuration.device,
-            backend="model",
-            queue_size=size,
-            disk=disk,
-            entropy=entropy,
-            interface=interface,
-            queues=configuration.queues,
+        bench = model_bench(
+            configuration.device,
             seed=seed,
+            queues=configuration.virtqueues,
+            device=device,
+            interface=Interface(configuration.interface),
+            queue_size=configuration.queue_size,
         )
+        bench.host.memory.arenas += edges()
         return bench, lambda: None
 
     return bring

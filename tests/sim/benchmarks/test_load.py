@@ -2,8 +2,8 @@
 
 import pytest
 from cocotbext.virtio.backends.model import run
+from cocotbext.virtio.backends.model_bench import model_bench
 from cocotbext.virtio.variant import RingVariant
-from helpers.bench import model_bench
 from virtio_sim.benchmarks.load import aligned_rings
 from virtio_sim.benchmarks.workloads import NetQueue, Workload, begin, blk, net
 from virtio_sim.config import Configuration

@@ -4,10 +4,10 @@ from functools import cache
 
 import pytest
 from cocotbext.virtio.backends.model import run
+from cocotbext.virtio.backends.model_bench import model_bench
 from cocotbext.virtio.conformance import CaseResult, Status, account, catalogue, look, untestable, worst
 from cocotbext.virtio.conformance.accounting import best
 from cocotbext.virtio.suite import cases
-from helpers.bench import model_bench
 from virtio_models.options import RingOptions
 from virtio_spec.virtio_pci import Interface
 

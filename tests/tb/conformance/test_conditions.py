@@ -4,8 +4,8 @@ from dataclasses import asdict, replace
 
 import pytest
 from cocotbext.virtio.backends.model import run
+from cocotbext.virtio.backends.model_bench import model_bench
 from cocotbext.virtio.conformance import Facts, catalogue, look, why_not
-from helpers.bench import model_bench
 from virtio_spec.blk import BlkFeature
 from virtio_spec.net import NetFeature
 from virtio_spec.virtio import DeviceType, Feature, feature_mask

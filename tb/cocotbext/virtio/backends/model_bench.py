@@ -2,9 +2,6 @@
 
 from typing import Any
 
-from cocotbext.virtio.backends.model import ModelHost, ModelVmmci
-from cocotbext.virtio.suite import Bench
-from cocotbext.virtio.variant import PLAIN, RingVariant
 from virtio_models.blk import Blk
 from virtio_models.clock import Clock
 from virtio_models.device import ReferenceDevice
@@ -16,6 +13,10 @@ from virtio_models.options import RingOptions
 from virtio_models.rng import Rng
 from virtio_models.vmmci import Vmmci
 from virtio_spec.virtio_pci import Interface
+
+from ..suite import Bench
+from ..variant import PLAIN, RingVariant
+from .model import ModelHost, ModelVmmci
 
 __all__ = ["model_bench"]
 
