@@ -77,7 +77,7 @@ class Endpoint(wiring.Component):
     queue_size : :class:`int`
         Greatest queue size; a power of two from 2 to 1024. On the legacy interface it is the size.
     quota : :class:`int`
-        Descriptor chains in flight per queue; a power of two from 2 to 128. By default what the device was
+        Descriptor chains in flight per queue; a power of two from 2 to 256. By default what the device was
         made for, or 16.
     rings : :class:`.rings.options.RingOptions`
         Formats and features of the rings; what is left out is not offered and costs no logic.

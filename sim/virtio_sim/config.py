@@ -19,15 +19,16 @@ INTERFACES = {
 DEVICES = tuple(INTERFACES)
 WIDTHS = (64, 128, 256)
 QUEUE_SIZES = tuple(1 << n for n in range(1, 11))
-CHAINS = tuple(1 << n for n in range(1, 8))
+CHAINS = tuple(1 << n for n in range(1, 9))
 MOST_TAGS = 228
 MOST_RAM_SECTORS = 65536  # 32 MiB, more than any FPGA has
 MOST_QUEUES = 256
 MOST_PAIRS = 127
 #: Of the engine: chains in flight per queue, and of all queues.
 QUOTA, TOKENS = 16, 4096
-#: What the network device would like: as many short frames as come in the time of two reads of 1 us.
-NET_QUOTA = 128
+#: What the network device would like: as many short frames as come in the time of four reads of 1 us, but no
+#: more than there can be in a queue; and always enough for a long frame in many small buffers.
+NET_LEAST, NET_MOST = 128, 256
 
 
 class ConfigError(Exception):
@@ -55,7 +56,7 @@ class Configuration:
     queues
         Request queues of the block device, or pairs of queues of the network device.
     chains
-        Descriptor chains in flight per queue, a power of two from 2 to 128; by default 16, and of the network
+        Descriptor chains in flight per queue, a power of two from 2 to 256; by default 16, and of the network
         device as many as it can have.
     packed
         Whether packed rings are offered beside split ones.
@@ -180,7 +181,7 @@ class Configuration:
         if self.device != "net":
             return QUOTA
         room = TOKENS // self.virtqueues
-        return min(NET_QUOTA, 1 << room.bit_length() - 1)
+        return min(max(NET_LEAST, self.queue_size), NET_MOST, 1 << room.bit_length() - 1)
 
     @property
     def profile(self) -> str:

@@ -54,7 +54,7 @@ WRONG = {
         {"device": "vmmci", "queue_size": 64},
         "vmmci has no virtqueues, and so no queue size",
     ),
-    "chains": ({"chains": 24}, "the chains in flight have to be a power of two from 2 to 128, not 24"),
+    "chains": ({"chains": 24}, "the chains in flight have to be a power of two from 2 to 256, not 24"),
     "chains of vmmci": ({"device": "vmmci", "chains": 8}, "vmmci has no virtqueues, and so no chains"),
     "tags of vmmci": ({"device": "vmmci", "tags": 8}, "vmmci has no virtqueues, and so no tags"),
     "reads of vmmci": (
@@ -123,11 +123,15 @@ def test_a_configuration_has_its_part_of_the_test_list():
 
 
 @pytest.mark.parametrize(
-    "pairs, quota", [(1, 128), (15, 128), (16, 64), (31, 64), (32, 32), (64, 16), (127, 16)]
+    "pairs, size, quota",
+    [
+        *((1, 64, 128), (1, 256, 256), (1, 1024, 256), (7, 256, 256), (8, 256, 128)),
+        *((15, 128, 128), (16, 128, 64), (31, 128, 64), (32, 128, 32), (64, 128, 16), (127, 128, 16)),
+    ],
 )
-def test_a_network_device_has_as_many_chains_in_flight_as_there_are_tokens_for(pairs, quota):
-    """Of 4096, a queue has up to 128; a pair has two queues, and one more is for control."""
-    assert Configuration("net", queues=pairs).quota == quota
+def test_a_network_device_has_as_many_chains_in_flight_as_there_are_tokens_for(pairs, size, quota):
+    """Of 4096, a queue has 128, or 256 if it is that long; a pair has two, and one more is for control."""
+    assert Configuration("net", queues=pairs, queue_size=size).quota == quota
     assert (2 * pairs + 1) * quota <= 4096
 
 

@@ -53,7 +53,7 @@ class Engine(wiring.Component):
     queue_size : :class:`int`
         Greatest queue size; a power of two from 2 to 1024.
     quota : :class:`int`
-        Chains in flight per queue; a power of two from 2 to 128.
+        Chains in flight per queue; a power of two from 2 to 256.
     options : :class:`RingOptions`
         Formats and features of the rings.
     reads : :class:`bool`

@@ -25,7 +25,7 @@ class InOrder(wiring.Component):
     queues : :class:`int`
         Number of virtqueues, 1 to 256.
     quota : :class:`int`
-        Chains in flight of one queue; a power of two from 1 to 128.
+        Chains in flight of one queue; a power of two from 1 to 256.
 
     Members
     -------

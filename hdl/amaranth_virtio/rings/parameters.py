@@ -31,8 +31,8 @@ def check_queue_size(queue_size: int) -> int:
 
 def check_quota(quota: int, queues: int) -> int:
     """Chains in flight per queue: there must be a token for each."""
-    if not _power_of_two(quota, 1, 128):
-        raise ValueError(f"Quota must be a power of two from 1 to 128, not {quota!r}")
+    if not _power_of_two(quota, 1, 256):
+        raise ValueError(f"Quota must be a power of two from 1 to 256, not {quota!r}")
     if queues * quota > 1 << TOKEN.width:
         raise ValueError(f"{queues} queues with a quota of {quota} need more than {1 << TOKEN.width} tokens")
     return quota

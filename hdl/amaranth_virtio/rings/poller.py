@@ -48,7 +48,7 @@ class Poller(wiring.Component):
     queue_size : :class:`int`
         Greatest size of a queue; a power of two from 2 to 1024.
     quota : :class:`int`
-        Chains in flight per queue; a power of two from 1 to 128. A device must get on with three quarters of
+        Chains in flight per queue; a power of two from 1 to 256. A device must get on with three quarters of
         them: not before a quarter of them, or 8, have left, more are fetched.
     options : :class:`RingOptions`
         What the rings can do.

@@ -32,7 +32,7 @@ class Room(wiring.Component):
     queues : :class:`int`
         Number of virtqueues, 1 to 256.
     quota : :class:`int`
-        Tokens of a queue; a power of two from 1 to 128.
+        Tokens of a queue; a power of two from 1 to 256.
 
     Members
     -------

@@ -40,7 +40,7 @@ class Schedule(wiring.Component):
     shape : :class:`WalkShape`
     queues : :class:`int`
     quota : :class:`int`
-        Chains in flight per queue; a power of two from 2 to 128.
+        Chains in flight per queue; a power of two from 2 to 256.
 
     Members
     -------

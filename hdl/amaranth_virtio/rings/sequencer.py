@@ -34,7 +34,7 @@ class Sequencer(wiring.Component):
     queues : :class:`int`
         Number of virtqueues, 1 to 256.
     quota : :class:`int`
-        Tokens of a queue; a power of two from 1 to 128; from 2 on with ``refusal``.
+        Tokens of a queue; a power of two from 1 to 256; from 2 on with ``refusal``.
     refusal : :class:`bool`
         There are ``refuse``, ``wake`` and ``waiting``.
 

@@ -81,7 +81,7 @@ class UsedWriter(wiring.Component):
     queue_size : :class:`int`
         Greatest queue size, a power of two from 2 to 1024.
     quota : :class:`int`
-        Chains in flight of one queue; a power of two from 1 to 128.
+        Chains in flight of one queue; a power of two from 1 to 256.
     options : :class:`RingOptions`
         What there is logic for.
 

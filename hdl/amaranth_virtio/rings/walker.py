@@ -70,7 +70,7 @@ class Walker(wiring.Component):
     queue_size : :class:`int`
         Greatest queue size, and number of entries of an indirect table; a power of two from 2 to 1024.
     quota : :class:`int`
-        Chains in flight per queue; a power of two from 2 to 128.
+        Chains in flight per queue; a power of two from 2 to 256.
     options : :class:`RingOptions`
 
     Members

@@ -201,7 +201,7 @@ def test_wrong_arguments_are_named() -> None:
         ({"width": 32}, "width must be one of 64, 128, 256, 512, not 32"),
         ({"queues": 257}, "Number of queues must be an integer from 1 to 256, not 257"),
         ({"queue_size": 12}, "Queue size must be a power of two from 2 to 1024, not 12"),
-        ({"quota": 3}, "Quota must be a power of two from 1 to 128, not 3"),
+        ({"quota": 3}, "Quota must be a power of two from 1 to 256, not 3"),
     ):
         with pytest.raises(ValueError, match=f"^{message}$"):
             UsedSide(**(good | wrong))
