@@ -9,7 +9,7 @@ from ..build import build_root
 from ..config import ConfigError, check_seed
 from .catalog import BENCHMARKS, chosen
 from .document import write_documents
-from .report import Row, read_results, table, write_results
+from .report import Row, read_results, renewed, table, write_results
 from .sizes import BENCHES, plot
 
 __all__ = ["bench"]
@@ -57,7 +57,9 @@ def bench(
         for row in each.measure(seed, say):
             rows.append(row)
             say(f"  {row.bench}, {row.config}: {row.value:,.2f} {row.figure}")
-    write_results(results, rows)
+    # What was left out keeps the figures that it had.
+    before = read_results(results) if len(picked) < len(BENCHMARKS) and results.is_file() else []
+    write_results(results, renewed(before, rows))
     if any(row.bench in BENCHES.values() for row in rows):
         path = results.with_name("request-size.svg")
         path.write_text(plot(rows))

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich import box
 from rich.table import Table
 
-__all__ = ["NoResults", "Row", "goal", "number", "read_results", "share", "table", "write_results"]
+__all__ = ["NoResults", "Row", "goal", "number", "read_results", "renewed", "share", "table", "write_results"]
 
 
 class NoResults(Exception):
@@ -42,6 +42,11 @@ class Row:
     at_most: bool = False
 
     @property
+    def key(self) -> tuple[str, str, str]:
+        """What it is the figure of."""
+        return self.bench, self.config, self.figure
+
+    @property
     def met(self) -> bool | None:
         """Whether the goal is met, if there is one."""
         if self.goal is None:
@@ -60,6 +65,13 @@ def read_results(path: Path) -> list[Row]:
     if not path.is_file():
         raise NoResults(f"there is no {path}; measure first")
     return [Row(**row) for row in json.loads(path.read_text())]
+
+
+def renewed(before: Sequence[Row], rows: Sequence[Row]) -> list[Row]:
+    """``before``, in which those that were measured again stand where they stood, and new ones at the end."""
+    measured = {row.key: row for row in rows}
+    kept = [measured.pop(row.key, row) for row in before]
+    return [*kept, *measured.values()]
 
 
 def number(value: float | None) -> str:

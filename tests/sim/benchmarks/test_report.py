@@ -2,11 +2,12 @@
 
 import io
 import json
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 from virtio_sim.benchmarks.document import BEGIN, END, markdown, write_documents
-from virtio_sim.benchmarks.report import NoResults, Row, read_results, table, write_results
+from virtio_sim.benchmarks.report import NoResults, Row, read_results, renewed, table, write_results
 from virtio_sim.benchmarks.sizes import BENCHES, SIZES, plot
 
 ROWS = [
@@ -66,6 +67,12 @@ def test_the_table_has_value_limit_share_and_goal():
 def test_only_a_missed_goal_is_red():
     red = [line for line in shown(ROWS) if "\x1b[31m" in line]
     assert len(red) == 1 and "latency" in red[0] and "≤ 12" in red[0]
+
+
+def test_what_is_measured_again_stands_where_it_stood():
+    again, new = replace(ROWS[1], value=14.0), replace(ROWS[0], config="blk-64")
+    assert renewed(ROWS, [new, again]) == [ROWS[0], again, *ROWS[2:], new]
+    assert renewed([], ROWS) == list(ROWS)
 
 
 def test_the_document_has_a_table_of_all_but_the_curves():
