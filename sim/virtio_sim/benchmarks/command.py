@@ -51,15 +51,15 @@ def bench(
     picked = chosen(only, guest=guest)
     if not picked:
         raise ConfigError(f"no benchmark has {only!r} in its name; --list shows all")
+    # What was left out keeps the figures that it had.
+    before = read_results(results) if len(picked) < len(BENCHMARKS) and results.is_file() else []
     rows: list[Row] = []
     for number, each in enumerate(picked, 1):
         say(f"[{number}/{len(picked)}] {each.name}: {each.how}")
         for row in each.measure(seed, say):
             rows.append(row)
             say(f"  {row.bench}, {row.config}: {row.value:,.2f} {row.figure}")
-    # What was left out keeps the figures that it had.
-    before = read_results(results) if len(picked) < len(BENCHMARKS) and results.is_file() else []
-    write_results(results, renewed(before, rows))
+        write_results(results, renewed(before, rows))  # now, as the next may be interrupted
     if any(row.bench in BENCHES.values() for row in rows):
         path = results.with_name("request-size.svg")
         path.write_text(plot(rows))
