@@ -40,6 +40,10 @@ def test_the_endpoints_figures_stand_beside_those_of_qemus_disk_in_the_same_gues
     assert found == {words[name]: (OWN[name], PEER[name], None) for name in OWN}
 
 
+def test_a_boot_that_is_quick_enough_meets_its_goal(measure):
+    assert [row.met for row in measure() if row.goal is not None] == [True]
+
+
 def test_no_figure_comes_of_a_boot_that_failed(measure):
     with pytest.raises(BootFailed, match="^qemu blk root compared, speed failed: no disk$"):
         measure("failed")
