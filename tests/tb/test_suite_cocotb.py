@@ -13,7 +13,7 @@ COMPLETION_TIMEOUT = CONFIG_HOLD = 5_000
 RNG, BLK = Configuration("rng", 64), Configuration("blk", 128)
 WIDE_RNG, WIDE_BLK = Configuration("rng", 256), Configuration("blk", 256)
 READ_ONLY, QUEUES = Configuration("blk", 64, read_only=True), Configuration("blk", 128, queues=3)
-NET, NET_PAIRS = Configuration("net", 128), Configuration("net", 128, queues=2)
+NET = Configuration("net", 128)
 LEGACY_RNG, LEGACY_BLK = (
     Configuration(device, width, queue_size=16, interface="legacy")
     for device, width in (("rng", 64), ("blk", 128))
@@ -28,7 +28,7 @@ NEW, OPENBSD, LINUX = ("modern", "natural"), ("legacy", "natural"), ("legacy", "
 #: Design, its driver's interface and habit, and the probability of pauses on the link. A build and a run take
 #: half a minute each, so this is a selection: of device type, width, interface, driver and pauses any two
 #: occur in all combinations, but for 256 bits, which are modern here. On the native harness a design meets
-#: eight kinds of links.
+#: eight kinds of links, and the network device has several pairs of queues.
 PLAIN_RUNS = [
     (RNG, NEW, 0.5),
     (WIDE_RNG, NEW, 0.0),
@@ -50,7 +50,6 @@ PLAIN_RUNS = [
 RUNS = [(*run, PLAIN) for run in PLAIN_RUNS]
 RUNS += [(RNG, NEW, 0.5, variant) for variant in COVERING[1::2]]
 RUNS += [(BLK, NEW, 0.5, variant) for variant in COVERING[2::2]]
-RUNS += [(NET_PAIRS, NEW, 0.0, RingVariant.named("packed-indirect-event"))]
 RUNS += [(TRANSITIONAL_BLK, LINUX, 0.5, RingVariant.named("split-indirect-event"))]
 
 
