@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from .connection import Connection, Gone
 from .function import Function, FunctionFault
-from .listener import Listener
+from .listener import listen
 from .msix import Table
 from .protocol import ProtocolError
 from .session import Session
@@ -64,7 +64,7 @@ class Server:
             raise ValueError(f"patience for {patience} s is none")
         self._function, self._table = function, Table(table)
         self._budget, self._patience, self._report = budget, patience, report
-        self._listener = Listener(path)
+        self._listener = listen(path)
         self._wake, self._woken = socket.socketpair()
         self._woken.setblocking(False)
         self._selector = selectors.DefaultSelector()

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Self
 
-from .listener import Listener
+from .listener import Listener, meet
 
 __all__ = ["Wire"]
 
@@ -47,15 +47,12 @@ class Wire:
         self._peer: socket.socket | None = None
         self._listener: Listener | None = None
         self._poll = select.epoll()
-        sock = socket.socket(socket.AF_UNIX)
-        try:
-            sock.connect(str(path))
-        except OSError:
-            sock.close()
-            self._listener = Listener(path)
-            self._poll.register(self._listener.socket, select.EPOLLIN)
+        found = meet(path)
+        if isinstance(found, Listener):
+            self._listener = found
+            self._poll.register(found.socket, select.EPOLLIN)
         else:
-            self._begin(sock)
+            self._begin(found)
 
     def __enter__(self) -> Self:
         return self

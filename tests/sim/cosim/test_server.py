@@ -13,7 +13,7 @@ import pytest
 from helpers.vfio_user_client import Failed, GuestMemory
 from helpers.vfio_user_guest import BASE, RngGuest
 from virtio_sim.cosim.function import FunctionFault
-from virtio_sim.cosim.listener import Listener, SocketInUse
+from virtio_sim.cosim.listener import SocketInUse, listen
 from virtio_sim.cosim.server import Server
 
 from .conftest import Recorded
@@ -279,7 +279,7 @@ def test_a_dead_servers_socket_is_replaced(tmp_path):
     path = tmp_path / "s"
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
-    listener = Listener(path)
+    listener = listen(path)
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(path))
     listener.close()
@@ -288,9 +288,9 @@ def test_a_dead_servers_socket_is_replaced(tmp_path):
 
 def test_a_socket_that_is_somebody_elses_by_now_is_not_removed(tmp_path):
     path = tmp_path / "s"
-    first = Listener(path)
+    first = listen(path)
     path.unlink()
-    second = Listener(path)
+    second = listen(path)
     first.close()
     assert path.exists()
     second.close()

@@ -1,6 +1,7 @@
 """The cable between two network devices, or one and QEMU."""
 
 import socket
+import threading
 
 import pytest
 from virtio_sim.cosim.listener import SocketInUse
@@ -132,6 +133,26 @@ def test_no_more_is_read_than_fits(ends):
     while second.wire.take() is not None:
         count += 1
     assert AHEAD <= count < AHEAD + 10
+
+
+def test_ends_that_come_at_the_same_moment_meet(path):
+    for _ in range(100):
+        together, ends = threading.Barrier(2), []
+
+        def come(together=together, ends=ends):
+            together.wait()
+            ends.append(End(path))
+
+        comers = [threading.Thread(target=come) for _ in range(2)]
+        for comer in comers:
+            comer.start()
+        for comer in comers:
+            comer.join()
+        for end in ends:
+            end.wire.look()
+        assert [end.wire.link_up for end in ends] == [True, True]
+        for end in ends:
+            end.wire.close()
 
 
 @pytest.mark.parametrize("size", [0, 65_551, 0xFFFF_FFFF])
