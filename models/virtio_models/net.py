@@ -30,6 +30,7 @@ __all__ = ["Net", "complete_checksum"]
 BROADCAST = b"\xff" * 6
 BACKLOG = 64  # frames that wait for a buffer
 TABLE = 16  # addresses that a filter table holds
+BOTH_TUNNELS = net.GSO_UDP_TUNNEL_IPV4 | net.GSO_UDP_TUNNEL_IPV6
 TAGGED_HEADER = 18  # octets of an Ethernet header with a VLAN tag
 
 
@@ -217,6 +218,8 @@ class Net(DeviceKind):
         if len(data) <= size:
             return
         header, frame = wire.unpack(NetHeader, data[:size]), data[size:]
+        if header.gso_type & BOTH_TUNNELS == BOTH_TUNNELS:
+            return  # [§5.1.6.2.2]
         if header.flags & NetHdrFlag.NEEDS_CSUM and self._has(NetFeature.CSUM):
             completed = complete_checksum(frame, header.csum_start, header.csum_offset)
             if completed is None:

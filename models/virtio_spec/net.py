@@ -85,6 +85,10 @@ class NetGso(enum.IntEnum):
     UDP_L4 = 5
 
 
+#: Bits of ``virtio_net_hdr.gso_type`` beside the type.  [§5.1.6]
+GSO_UDP_TUNNEL_IPV4, GSO_UDP_TUNNEL_IPV6 = 0x20, 0x40
+
+
 class CtrlClass(enum.IntEnum):
     """``virtio_net_ctrl.class``.  [§5.1.6.5]"""
 

@@ -11,6 +11,10 @@ def test_a_header_is_12_bytes():
     assert raw == bytes.fromhex("0100 0201 0403 2200 1000 0605".replace(" ", ""))
 
 
+def test_both_kinds_of_tunnels_have_a_bit_beside_the_type():
+    assert (net.GSO_UDP_TUNNEL_IPV4, net.GSO_UDP_TUNNEL_IPV6) == (0x20, 0x40)
+
+
 def test_a_control_command_starts_with_class_and_command():
     assert wire.pack(CtrlHeader, ctrl_class=net.CtrlClass.MQ, command=1) == bytes([4, 1])
 

@@ -55,6 +55,30 @@ class FlagsWithoutBeingAsked(Net):
         return found
 
 
+class SaysThatItIsATunnel(Net):
+    def _deliver(self, backlog, rooms):
+        found = super()._deliver(backlog, rooms)
+        return with_header(found, 1, b"\x21") if found else found
+
+
+class SaysThatATunnelIsChecked(Net):
+    def _deliver(self, backlog, rooms):
+        found = super()._deliver(backlog, rooms)
+        return with_header(found, 0, b"\x08") if found else found
+
+
+class SendsWhatHasTwoTunnels(Net):
+    def _transmit(self, data, pair):
+        super()._transmit(data[:1] + bytes(1) + data[2:], pair)
+
+
+class ForgetsThatAQueueIsReset(Net):
+    def receive(self, frame, *, checked=False):
+        before, self.in_use = self.in_use, lambda queue: True
+        super().receive(frame, checked=checked)
+        self.in_use = before
+
+
 class CallsEverythingValid(Net):
     def receive(self, frame, *, checked=False):
         super().receive(frame, checked=True)
@@ -287,6 +311,13 @@ MUTANTS = [
     ({"device": TellsOfOneBufferAfterTheOther}, "merged_buffers_come_together_and_full"),
     ({"device": TellsOfOneBufferAfterTheOther}, "frames_in_buffers_of_any_size_come_in_order"),
     ({"net": FlagsWithoutBeingAsked}, "without_guest_csum_flags_are_zero"),
+    ({"net": SaysThatItIsATunnel}, "a_frame_comes_whole_behind_its_header"),
+    ({"net": SaysThatATunnelIsChecked}, "a_frame_comes_whole_behind_its_header"),
+    ({"net": SendsWhatHasTwoTunnels}, "a_frame_with_both_tunnel_bits_does_not_leave"),
+    (
+        {"net": ForgetsThatAQueueIsReset, "queues": 5},
+        "frames_for_a_queue_that_is_being_reset_go_elsewhere",
+    ),
     ({"net": CallsEverythingValid}, "only_what_was_checked_is_called_valid"),
     ({"net": TakesWhatIsDamaged}, "only_what_was_checked_is_called_valid"),
     ({"net": TakesFramesOfAnyLength}, "a_frame_of_the_mtu_comes_and_a_longer_one_does_not"),

@@ -51,6 +51,7 @@ class SentHeader(data.Struct):
     """What counts of the header of a frame to be sent, and where it is from."""
 
     needs_csum: 1
+    refused: 1  # both tunnel bits are set
     csum_start: 16
     csum_offset: 16
     token: TOKEN

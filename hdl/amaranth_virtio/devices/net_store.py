@@ -25,8 +25,8 @@ class SentStore(wiring.Component):
     """Keep the frames of the driver until they are sent, and complete their checksums.  [virtio 1.4 §5.1.6.2]
 
     A frame is dropped if its chain could not be read, if it has no byte, if its checksum would lie outside,
-    and if it is longer than ``mtu`` and an Ethernet header with a VLAN tag. One beat per cycle; a frame takes
-    4 cycles at least. Reset is that of the clock domain.
+    if its header has both tunnel bits, and if it is longer than ``mtu`` and an Ethernet header with a VLAN tag.
+    One beat per cycle; a frame takes 4 cycles at least. Reset is that of the clock domain.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ class SentStore(wiring.Component):
             patch.eq(header.needs_csum & self.csum),
             end.eq(row.count - 1),
             inside.eq(behind <= Cat(end, number)),
-            good.eq(~row.error & ~spoiled & (number != most) & (inside | ~patch)),
+            good.eq(~row.error & ~spoiled & ~header.refused & (number != most) & (inside | ~patch)),
         ]
         m.d.sync += [
             room.eq((used < self._depth - ON_THE_WAY[0]) & (held < FRAMES - ON_THE_WAY[1])),

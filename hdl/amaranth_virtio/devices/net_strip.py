@@ -5,7 +5,7 @@ from typing import Any
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
-from virtio_spec.net import NetHdrFlag, NetHeader
+from virtio_spec.net import GSO_UDP_TUNNEL_IPV4, GSO_UDP_TUNNEL_IPV6, NetHdrFlag, NetHeader
 from virtio_spec.wire import field_offset
 
 from ..chain import readable_layout
@@ -100,8 +100,12 @@ class HeaderStrip(wiring.Component):
         data, header = self.i.payload.data, self.header
         with m.If(taken & (seen == 0)):
             start = 8 * field_offset(NetHeader, "csum_start")
+            gso_type = data[8 * field_offset(NetHeader, "gso_type") :][:8]
             m.d.sync += [
                 header.needs_csum.eq((data[:8] & NetHdrFlag.NEEDS_CSUM).any()),
+                header.refused.eq(
+                    (gso_type & GSO_UDP_TUNNEL_IPV4).any() & (gso_type & GSO_UDP_TUNNEL_IPV6).any()
+                ),
                 header.csum_start.eq(data[start : start + 16]),
                 header.token.eq(self.i.payload.token),
             ]

@@ -146,6 +146,23 @@ def test_what_is_no_whole_frame_is_dropped_and_its_chain_completed(width, stall)
     bench.run(main)
 
 
+@pytest.mark.parametrize(("width", "stall"), MIXTURE)
+def test_a_frame_with_both_tunnel_bits_is_dropped_and_its_chain_completed(width, stall):
+    """NET-DEV-023; gso_type without the other bit, or with others, changes nothing."""
+    bench = NetBench(width, *ALL, stall=stall)
+    rng = random.Random(f"{width} {stall}")
+    kinds = [0x60, 0x20, 0x40, 0x61, 0xFF, 0x9F, 0xE4, 1]
+
+    async def main(ctx):
+        frames = {kind: rng.randbytes(rng.randint(1, 70)) for kind in kinds}
+        jobs = [bench.put(1, bytes([0, kind]) + bytes(10) + frame) for kind, frame in frames.items()]
+        await bench.done(ctx, jobs)
+        await ctx.tick().repeat(300)
+        assert bench.sent == [frames[kind] for kind in (0x20, 0x40, 0x9F, 1)]
+
+    bench.run(main)
+
+
 def test_a_slow_mac_holds_frames_up_and_loses_none():
     bench = NetBench(64, wire_stall=0.9, mtu=500, transmit_bytes=2048)
 
