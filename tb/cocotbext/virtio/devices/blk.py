@@ -17,8 +17,9 @@ from virtio_spec.blk import (
 
 from ..driver import Request, VirtioDevice
 from ..function import DriverError
+from .framing import cut, pieces
 
-__all__ = ["BlkError", "BlkRequest", "VirtioBlk", "cut", "segments"]
+__all__ = ["BlkError", "BlkRequest", "VirtioBlk", "segments"]
 
 
 class BlkError(Exception):
@@ -60,12 +61,6 @@ class BlkRequest:
         if self.status != BlkStatus.OK:
             raise BlkError(self.status)
         return self.data
-
-
-def cut(total: int, points: Sequence[int]) -> list[int]:
-    """Lengths of the pieces of ``total`` bytes cut at ``points``; points outside of it do not cut."""
-    edges = [0, *sorted({point for point in points if 0 < point < total}), total]
-    return [end - start for start, end in zip(edges, edges[1:], strict=False) if end > start]
 
 
 def segments(*parts: tuple[int, int], flags: int = 0) -> bytes:
@@ -110,10 +105,7 @@ class VirtioBlk:
         header = wire.pack(BlkReqHeader, type=type, sector=sector)
         if framing is None:
             framing = ((len(header),), (room,))
-        readable, position = [], 0
-        for length in cut(len(header) + len(data), framing[0]):
-            readable.append((header + data)[position : position + length])
-            position += length
+        readable = pieces(header + data, framing[0])
         return BlkRequest(self.device.prepare(queue, readable, cut(room + 1, framing[1])))
 
     async def request(

@@ -33,7 +33,7 @@ from virtio_spec.net import (
 
 from ..driver import Request, VirtioDevice
 from ..function import DriverError
-from .blk import cut
+from .framing import pieces
 
 __all__ = ["HEADER_BYTES", "CommandRefused", "Received", "VirtioNet", "address_table", "offloaded"]
 
@@ -277,12 +277,3 @@ class VirtioNet:
     async def set_pairs(self, count: int) -> None:
         """How many pairs of queues the device uses."""
         await self.carry_out(CtrlClass.MQ, CtrlMq.VQ_PAIRS_SET, count.to_bytes(2, "little"))
-
-
-def pieces(data: bytes, cuts: Sequence[int]) -> list[bytes]:
-    """The parts of ``data`` cut at these points; see :func:`~.blk.cut`."""
-    found, at = [], 0
-    for length in cut(len(data), cuts):
-        found.append(data[at : at + length])
-        at += length
-    return found
