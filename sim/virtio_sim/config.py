@@ -1,13 +1,22 @@
 """What is built and run: checked once, here, so that a wrong value is one clear sentence."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from virtio_spec.blk import SECTOR_BYTES
 from virtio_spec.virtio_pci import Interface
 
-__all__ = ["DEVICES", "INTERFACES", "WIDTHS", "ConfigError", "Configuration", "check_image", "check_seed"]
+__all__ = [
+    "DEVICES",
+    "INTERFACES",
+    "WIDTHS",
+    "ConfigError",
+    "Configuration",
+    "check_image",
+    "check_seed",
+    "impatient",
+]
 
 #: Device types, with the register interfaces that each can have; the first is the default.
 INTERFACES = {
@@ -29,6 +38,10 @@ QUOTA, TOKENS = 16, 4096
 #: What the network device would like: as many short frames as come in the time of four reads of 1 us, but no
 #: more than there can be in a queue; and always enough for a long frame in many small buffers.
 NET_LEAST, NET_MOST = 128, 256
+
+
+#: Cycles; see :func:`impatient`.
+SHORT = 5_000
 
 
 class ConfigError(Exception):
@@ -210,6 +223,16 @@ NAME_PARTS = {
     "ack_timeout": "a{}",
     "shutdown_timeout": "s{}",
 }
+
+
+def impatient(configuration: Configuration) -> Configuration:
+    """The same with short time-outs: far beyond what a simulated host takes, but short enough to wait for."""
+    times = {"config_hold": SHORT}
+    if configuration.device == "vmmci":
+        times |= {"ack_timeout": SHORT, "shutdown_timeout": 2 * SHORT}
+    else:
+        times["completion_timeout"] = SHORT
+    return replace(configuration, **times)
 
 
 def check_image(path: Path) -> bytes:

@@ -4,7 +4,7 @@ from functools import cache
 from pathlib import Path
 
 from virtio_sim.build import native_library
-from virtio_sim.config import Configuration
+from virtio_sim.config import Configuration, impatient
 from virtio_sim.hdl import generate
 
 __all__ = [
@@ -19,21 +19,10 @@ __all__ = [
     "loop_library",
 ]
 
-#: In cycles: far beyond what the host here takes for an answer, and short enough to wait for.
-PATIENCE = 5_000
-RNG = Configuration("rng", 64, completion_timeout=PATIENCE, config_hold=PATIENCE)
-BLK = Configuration("blk", 128, completion_timeout=PATIENCE, config_hold=PATIENCE)
-BLK_TRANSITIONAL = Configuration(
-    "blk",
-    64,
-    queue_size=16,
-    interface="transitional",
-    completion_timeout=PATIENCE,
-    config_hold=PATIENCE,
-)
-NET = Configuration("net", 64, completion_timeout=PATIENCE, config_hold=PATIENCE)
-NET_PAIRS = Configuration("net", 256, queues=3, completion_timeout=PATIENCE, config_hold=PATIENCE)
-VMMCI = Configuration("vmmci", 64, config_hold=PATIENCE, ack_timeout=5_000, shutdown_timeout=10_000)
+RNG, BLK = impatient(Configuration("rng", 64)), impatient(Configuration("blk", 128))
+BLK_TRANSITIONAL = impatient(Configuration("blk", 64, queue_size=16, interface="transitional"))
+NET, NET_PAIRS = impatient(Configuration("net", 64)), impatient(Configuration("net", 256, queues=3))
+VMMCI = impatient(Configuration("vmmci", 64))
 
 ECHO = """
 module virtio_endpoint(clk, rst, rx__payload, rx__valid, rx__ready, tx__payload, tx__valid, tx__ready);

@@ -1,15 +1,11 @@
 """Every case of the test list on the gateware, below a root complex: a run per design, driver and stalls."""
 
-from dataclasses import replace
-
 import pytest
 from cocotbext.virtio.suite import cases
 from cocotbext.virtio.variant import COVERING, PLAIN, RingVariant
 from helpers.shared_run import shared_run
-from virtio_sim.config import Configuration
+from virtio_sim.config import Configuration, impatient
 
-# In cycles: far beyond what the host here takes for an answer, and short enough to wait for.
-COMPLETION_TIMEOUT = CONFIG_HOLD = 5_000
 RNG, BLK = Configuration("rng", 64), Configuration("blk", 128)
 WIDE_RNG, WIDE_BLK = Configuration("rng", 256), Configuration("blk", 256)
 READ_ONLY, QUEUES = Configuration("blk", 64, read_only=True), Configuration("blk", 128, queues=3)
@@ -22,7 +18,7 @@ TRANSITIONAL_RNG, TRANSITIONAL_BLK = (
     Configuration(device, width, queue_size=16, interface="transitional")
     for device, width in (("rng", 128), ("blk", 64))
 )
-VMMCI = Configuration("vmmci", 64, config_hold=CONFIG_HOLD, ack_timeout=5_000, shutdown_timeout=10_000)
+VMMCI = Configuration("vmmci", 64)
 NEW, OPENBSD, LINUX = ("modern", "natural"), ("legacy", "natural"), ("legacy", "bytes")
 
 #: Design, its driver's interface and habit, and the probability of pauses on the link. A build and a run take
@@ -53,16 +49,9 @@ RUNS += [(BLK, NEW, 0.5, variant) for variant in COVERING[2::2]]
 RUNS += [(TRANSITIONAL_BLK, LINUX, 0.5, RingVariant.named("split-indirect-event"))]
 
 
-def quick(design: Configuration) -> Configuration:
-    """With time-outs that a test can wait for."""
-    if design is VMMCI:
-        return design
-    return replace(design, completion_timeout=COMPLETION_TIMEOUT, config_hold=CONFIG_HOLD)
-
-
 def listed():
     for design, driver, stall, variant in RUNS:
-        configuration = quick(design)
+        configuration = impatient(design)
         for entry in cases(
             configuration.device,
             profile=configuration.profile,

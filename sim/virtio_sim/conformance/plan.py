@@ -8,14 +8,11 @@ from cocotbext.virtio.suite import Case, cases
 from cocotbext.virtio.variant import COVERING, PLAIN, RingVariant, variants
 from virtio_spec.virtio_pci import Interface
 
-from ..config import DEVICES, INTERFACES, ConfigError, Configuration
+from ..config import DEVICES, INTERFACES, ConfigError, Configuration, impatient
 
 __all__ = ["BACKENDS", "Driver", "Run", "plan"]
 
 BACKENDS = ("model", "native", "cocotb")
-#: In cycles: far beyond what the host here takes for an answer, and short enough to wait for.
-PATIENCE = 5_000
-SHUTDOWN = 10_000
 #: Devices whose data path is as wide as most: what is true of one width is tested to be true of all.
 WIDTH_OF = {"blk": 128}
 WIDTH = 64
@@ -132,9 +129,4 @@ def _more(device: str) -> Sequence[dict[str, Any]]:
 
 
 def _configuration(device: str, interface: str, **options: Any) -> Configuration:
-    times: dict[str, Any] = {"config_hold": PATIENCE}
-    if device == "vmmci":
-        times |= {"ack_timeout": PATIENCE, "shutdown_timeout": SHUTDOWN}
-    else:
-        times |= {"completion_timeout": PATIENCE}
-    return Configuration(device, WIDTH_OF.get(device, WIDTH), interface=interface, **times, **options)
+    return impatient(Configuration(device, WIDTH_OF.get(device, WIDTH), interface=interface, **options))

@@ -3,7 +3,7 @@
 import json
 import traceback
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,26 +86,19 @@ class Campaign:
 
     def carry_out(self, first: int, count: int) -> list[Failure]:
         """Seeds ``first`` and so on; the failures among them."""
-        before = len(self.failures)
-        for seed in range(first, first + count):
-            plan, outcome = self.run(seed, None)
-            self.seeds += 1
-            if isinstance(outcome, Exception):
-                self.failures.append(self._shortest(plan, outcome))
-            else:
-                self._count(outcome)
-        return self.failures[before:]
+        return [failure for seed in range(first, first + count) for failure in self.one(seed)]
 
-    def one(self, seed: int, steps: Iterable[int]) -> list[Failure]:
-        """Some steps of one seed."""
-        before = len(self.failures)
-        plan, outcome = self.run(seed, list(steps))
+    def one(self, seed: int, steps: Collection[int] | None = None) -> list[Failure]:
+        """One seed, whose failure is cut down, or just some of its steps."""
+        plan, outcome = self.run(seed, steps)
         self.seeds += 1
-        if isinstance(outcome, Exception):
-            self.failures.append(self._failure(plan, outcome, whole=False))
-        else:
+        if not isinstance(outcome, Exception):
             self._count(outcome)
-        return self.failures[before:]
+            return []
+        whole = steps is None
+        failure = self._shortest(plan, outcome) if whole else self._failure(plan, outcome, whole=False)
+        self.failures.append(failure)
+        return [failure]
 
     def _count(self, outcome: Outcome) -> None:
         self.answered += outcome.answered

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from ..build import build_root, native_library
-from ..config import ConfigError, Configuration, check_seed
+from ..config import ConfigError, Configuration, check_seed, impatient
 from ..hdl import generate
 from .benches import model, native, on
 from .campaign import Campaign
@@ -17,8 +17,6 @@ from .campaign import Campaign
 __all__ = ["fuzz", "configurations"]
 
 BACKENDS = ("native", "model")
-#: In cycles: short enough to be waited for, and far beyond what the host takes for an answer.
-PATIENCE = 5_000
 #: If no device is named: a block device with several queues, and the smallest one.
 USUAL = {"blk": 128, "rng": 64}
 QUEUES = 4
@@ -29,12 +27,8 @@ def configurations(device: str | None, *, width: int | None, queues: int | None)
     if device is not None and device not in USUAL:
         raise ConfigError(f"what is fuzzed is {' or '.join(USUAL)}, not {device}")
     return [
-        Configuration(
-            name,
-            width or USUAL[name],
-            queues=(queues or QUEUES) if name == "blk" else 1,
-            completion_timeout=PATIENCE,
-            config_hold=PATIENCE,
+        impatient(
+            Configuration(name, width or USUAL[name], queues=(queues or QUEUES) if name == "blk" else 1)
         )
         for name in ([device] if device else USUAL)
     ]
@@ -80,7 +74,7 @@ def fuzz(
         with Progress(*columns, console=console) as progress:
             task = progress.add_task(f"{configuration.name} on {backend}", total=seeds)
             for number in range(seed, seed + seeds):
-                found = campaign.one(number, chosen) if chosen else campaign.carry_out(number, 1)
+                found = campaign.one(number, chosen or None)
                 for failure in found:
                     what = failure.detail if seeds == 1 else failure.message
                     console.print(f"{failure.plan}\n{what}\nagain: {failure.replay}", markup=False)

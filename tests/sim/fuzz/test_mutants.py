@@ -28,6 +28,7 @@ def with_rings(split: type[SplitQueue] = SplitQueue, packed: type[PackedQueue] =
 
 
 class TakesAnyNext(SplitQueue):
+    # Needs the size, and so is no static method as the one that it stands for.
     def _descriptor(self, dma, table, number):  # pyright: ignore[reportIncompatibleMethodOverride]
         descriptor = SplitQueue._descriptor(dma, table, number)
         descriptor.next %= self.size
