@@ -1,20 +1,10 @@
-import sys
-
 import pytest
-from virtio_sim import cli, fat
+from helpers.command import call
+from virtio_sim import fat
 from virtio_sim.build import BuildError
 from virtio_sim.config import Configuration
 from virtio_sim.report import TestResult
 from virtio_spec.virtio_pci import Interface
-
-
-def call(monkeypatch, capsys, *arguments: str) -> tuple[object, str, str]:
-    monkeypatch.setattr(sys, "argv", ["virtio-endpoint", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    output = capsys.readouterr()
-    return ended.value.code, output.out, output.err
-
 
 WRONG = {
     "device": (["sim", "--device", "disk"], "there is no device 'disk'"),

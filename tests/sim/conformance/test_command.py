@@ -1,20 +1,16 @@
 """The command as it is called."""
 
 import json
-import sys
 
 import pytest
 from cocotbext.virtio.suite import registry
-from virtio_sim import cli
+from helpers.command import call
 
 
-def call(monkeypatch, capsys, *arguments):
-    monkeypatch.setattr(sys, "argv", ["virtio-endpoint", "conformance", *arguments])
+@pytest.fixture(autouse=True)
+def wide(monkeypatch):
+    """So that no line is broken."""
     monkeypatch.setenv("COLUMNS", "200")
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    output = capsys.readouterr()
-    return ended.value.code, output.out, output.err
 
 
 WRONG = {
@@ -37,7 +33,7 @@ def test_a_wrong_parameter_gets_one_sentence_and_exit_code_2(
     monkeypatch, capsys, tmp_path, arguments, sentence
 ):
     monkeypatch.chdir(tmp_path)
-    code, output, errors = call(monkeypatch, capsys, *arguments)
+    code, output, errors = call(monkeypatch, capsys, "conformance", *arguments)
     assert (code, output) == (2, "")
     assert errors.startswith("virtio-endpoint: ") and sentence in errors and errors.count("\n") == 1
     assert not (tmp_path / "build").exists()
@@ -56,9 +52,9 @@ def test_runs_add_up_to_one_report_and_a_failure_is_told(monkeypatch, capsys, tm
 
     monkeypatch.setattr("virtio_sim.conformance.plan.cases", some)
     arguments = ("-b", "model", "--variant", "split")
-    code, output, _ = call(monkeypatch, capsys, *arguments, "-d", "vmmci")
+    code, output, _ = call(monkeypatch, capsys, "conformance", *arguments, "-d", "vmmci")
     assert code == 0 and "failed" in output
-    code, output, _ = call(monkeypatch, capsys, *arguments, "-d", "rng", "-i", "modern")
+    code, output, _ = call(monkeypatch, capsys, "conformance", *arguments, "-d", "rng", "-i", "modern")
     assert code == 0
     directory = tmp_path / "build" / "conformance"
     found = json.loads((directory / "report.json").read_text())
@@ -71,7 +67,9 @@ def test_runs_add_up_to_one_report_and_a_failure_is_told(monkeypatch, capsys, tm
 
     bad = registry.Case("made_up.wrong", wrong, ("rng",), ("ENT-DEV-01",), (), "default", ())
     monkeypatch.setattr("virtio_sim.conformance.plan.cases", lambda *_, **__: [bad])
-    code, output, _ = call(monkeypatch, capsys, *arguments, "-d", "rng", "-i", "modern", "--fresh")
+    code, output, _ = call(
+        monkeypatch, capsys, "conformance", *arguments, "-d", "rng", "-i", "modern", "--fresh"
+    )
     assert code == 1
     assert "made_up.wrong (modern natural split): AssertionError: the moon is full" in output
     found = json.loads((directory / "report.json").read_text())

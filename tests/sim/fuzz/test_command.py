@@ -1,19 +1,9 @@
 import json
-import sys
 
 import pytest
+from helpers.command import call
 from virtio_models.device import ReferenceDevice
-from virtio_sim import cli
 from virtio_sim.fuzz import benches
-
-
-def call(monkeypatch, capsys, *arguments: str) -> tuple[object, str, str]:
-    monkeypatch.setattr(sys, "argv", ["virtio-endpoint", "fuzz", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    output = capsys.readouterr()
-    return ended.value.code, output.out, output.err
-
 
 WRONG = {
     "device": (["-d", "vmmci"], "what is fuzzed is blk or rng, not vmmci"),
@@ -28,14 +18,14 @@ WRONG = {
 
 @pytest.mark.parametrize(("arguments", "sentence"), WRONG.values(), ids=WRONG.keys())
 def test_a_wrong_parameter_gets_one_sentence_and_exit_code_2(monkeypatch, capsys, arguments, sentence):
-    code, output, errors = call(monkeypatch, capsys, *arguments)
+    code, output, errors = call(monkeypatch, capsys, "fuzz", *arguments)
     assert (code, output) == (2, "")
     assert sentence in errors and errors.count("\n") == 1
 
 
 def test_seeds_that_pass_leave_a_report(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
-    code, output, _ = call(monkeypatch, capsys, "--backend", "model", "--seeds", "3")
+    code, output, _ = call(monkeypatch, capsys, "fuzz", "--backend", "model", "--seeds", "3")
     assert code == 0
     assert "3 seeds, 0 failed" in output
     reports = json.loads((tmp_path / "build" / "fuzz" / "report.json").read_text())
@@ -50,9 +40,9 @@ def test_a_failure_shows_the_command_that_replays_it_and_the_exit_code_is_1(monk
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("virtio_sim.fuzz.command.model", lambda c: benches.model(c, device=Mute))
     arguments = ["--backend", "model", "-d", "rng", "--seeds", "1", "--seed", "3"]
-    code, output, _ = call(monkeypatch, capsys, *arguments)
+    code, output, _ = call(monkeypatch, capsys, "fuzz", *arguments)
     assert code == 1
     (again,) = [line for line in output.splitlines() if line.startswith("again: ")]
     assert again.startswith("again: make fuzz DEVICE=rng SEED=3 SEEDS=1 WIDTH=64 BACKEND=model")
     (steps,) = [word.removeprefix("STEPS=") for word in again.split() if word.startswith("STEPS=")]
-    assert call(monkeypatch, capsys, *arguments, "--steps", steps)[0] == 1
+    assert call(monkeypatch, capsys, "fuzz", *arguments, "--steps", steps)[0] == 1

@@ -1,9 +1,8 @@
 import json
-import sys
 from types import SimpleNamespace
 
 import pytest
-from virtio_sim import cli
+from helpers.command import call as call_command
 from virtio_sim.guest import command
 from virtio_sim.guest.artifacts import ArtifactError, Artifacts, Kernel, Prefix
 from virtio_sim.guest.checks import ROWS
@@ -31,11 +30,8 @@ def call(tmp_path, monkeypatch, capsys):
 
         monkeypatch.setattr(command, "artifacts", artifacts)
         monkeypatch.setattr(Rig, "boot", boot)
-        monkeypatch.setattr(sys, "argv", ["virtio-endpoint", "guest", *words])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return SimpleNamespace(exit_code=ended.value.code, output=said.out, errors=said.err)
+        code, output, errors = call_command(monkeypatch, capsys, "guest", *words)
+        return SimpleNamespace(exit_code=code, output=output, errors=errors)
 
     return make
 

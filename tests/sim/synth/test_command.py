@@ -5,7 +5,7 @@ import re
 import sys
 
 import pytest
-from virtio_sim import cli
+from helpers.command import call as call_command
 from virtio_sim.synth import command
 from virtio_sim.synth.families import Area
 from virtio_sim.synth.flow import check_kept
@@ -62,11 +62,7 @@ def call(monkeypatch, capsys, tmp_path):
             path.write_text(text.format(python=sys.executable))
             path.chmod(0o755)
         monkeypatch.setenv("PATH", str(directory))
-        monkeypatch.setattr(sys, "argv", ["virtio-endpoint", "synth", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        output = capsys.readouterr()
-        return ended.value.code, output.out, output.err
+        return call_command(monkeypatch, capsys, "synth", *arguments)
 
     return run
 
