@@ -59,7 +59,7 @@ BENCHMARKS = (
     ),
     Benchmark(
         "random 4 KiB",
-        "block requests of one page, queue depth 32, a descriptor per buffer, event index, interrupts",
+        "block requests of one page, queue depth 32, indirect tables, event index, interrupts",
         _quiet(endpoint.random_pages),
     ),
     Benchmark(

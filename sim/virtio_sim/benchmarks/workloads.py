@@ -173,9 +173,9 @@ WORKLOADS = {
     "both ways": Workload(BLK, blk(BlkReqType.IN, BlkReqType.OUT, size=BULK, depth=32), TABLES),
     "random reads": Workload(BLK, blk(BlkReqType.IN, size=PAGE, depth=32), TABLES),
     "random writes": Workload(BLK, blk(BlkReqType.OUT, size=PAGE, depth=32), TABLES),
-    # Without the event index: this driver is so fast that it would ask for a later interrupt in time.
     "packets out": _sending(1),
     "packets in": Workload(NET, net(NetQueue.RECEIVE, depth=NET_DEPTH), queue_size=NET_DEPTH, frames=True),
     **{f"{count} queues out": _sending(count) for count in QUEUES},
+    # Without the event index: this driver is so fast that it would ask for a later interrupt in time.
     "latency": Workload(RNG, rng, PLAIN),
 }
