@@ -199,7 +199,7 @@ class ServedProvider:
                     raise DeviceError(f"the device's server did not start: {_last_word(log)}")
                 if time.monotonic() > until:
                     raise DeviceError(f"the device's server has no socket after {START:.0f} s")
-                time.sleep(0.05)
+                time.sleep(0.05)  # no event tells of a socket in a directory
 
     def qemu_arguments(self, bus: str) -> list[str]:
         """The client of the socket."""

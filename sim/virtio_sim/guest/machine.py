@@ -27,6 +27,13 @@ ALARMS = re.compile(
     r"|EXT4-fs warning|nobody cared|probe with driver \S+ failed|probe of \S+ failed|Unable to mount|insmod"
     r"|virtio\S*: .*(error|failed)"
 )
+#: Whose logs there can be in a boot's directory.
+LOGS = {
+    "qemu.log": "QEMU",
+    "kernel.log": "the kernel",
+    "device.log": "the device's server",
+    "peer.log": "the peer's server",
+}
 #: How long QEMU may take to end once it was asked to, in seconds.
 END = 10.0
 
@@ -214,12 +221,14 @@ class Guest:
             return ""
 
     def last_words(self) -> str:
-        """Last lines of QEMU and of the kernel, for a message."""
-        logs = ((self.directory / "qemu.log").read_text(errors="replace"), self.kernel_log)
-        last = [
-            next((line.strip() for line in log.splitlines()[::-1] if line.strip()), "none") for log in logs
-        ]
-        return f"QEMU's last words: {last[0]}; the kernel's: {last[1]}"
+        """Last lines of everyone who has a log here, for a message."""
+        said = []
+        for name, whose in LOGS.items():
+            path = self.directory / name
+            lines = path.read_text(errors="replace").strip().splitlines() if path.exists() else []
+            if lines:
+                said.append(f"{whose}: {lines[-1].strip()}")
+        return f"last words of {'; '.join(said) or 'nobody'}"
 
     def _close(self) -> None:
         for file in self._files:

@@ -154,7 +154,10 @@ class Rig:
 
     @staticmethod
     def _ask(guest: Guest, check: Check, context: Context) -> Figures:
-        answer = guest.console.run(check.script, *check.arguments, deadline=check.deadline)
+        try:
+            answer = guest.console.run(check.script, *check.arguments, deadline=check.deadline)
+        except ConsoleError as error:
+            raise GuestError(f"{error}; {guest.last_words()}") from None
         if answer.failures or answer.status:
             said = answer.failures or answer.said[-1:] or ["and said nothing"]
             raise CheckFailed(f"{check.script}.sh ended with {answer.status}: {said[0]}")
@@ -183,10 +186,9 @@ class _Collected:
         self.results: list[Result] = []
 
     def lost(self, why: str) -> None:
-        """Nothing more can be asked of the guest."""
-        if not self._lost:
-            self._lost = why
-            self._keep("guest", "failed", 0.0, {}, why)
+        """Nothing more can be asked of the guest; or this, too, went wrong at its end."""
+        self._lost = self._lost or why
+        self._keep("guest", "failed", 0.0, {}, why)
 
     def add(self, name: str, what: Callable[[], Figures], *, fatal: bool = False, peer: bool = False) -> None:
         """Do it, take the time, keep what came of it."""

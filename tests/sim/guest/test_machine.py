@@ -68,7 +68,7 @@ def test_a_guest_comes_up_answers_and_is_switched_off(boot):
 def test_a_guest_that_dies_leaves_its_last_words(boot):
     with boot("dies") as guest:
         with pytest.raises(
-            GuestError, match=r"gone.*QEMU's last words: qemu: hello; the kernel's: \[0.1\] Linux$"
+            GuestError, match=r"gone.*last words of QEMU: qemu: hello; the kernel: \[0.1\] Linux$"
         ):
             guest.up(30)
 

@@ -65,6 +65,9 @@ class Guest:
             raise answer
         return answer
 
+    def last_words(self):
+        return "last words of nobody"
+
     def off(self):
         self.calls.append("off")
 
@@ -127,7 +130,7 @@ def test_what_a_script_forgot_to_tell_is_named(boot):
 def test_when_the_guest_is_lost_everything_after_it_has_failed(boot):
     checks = (Check("one", "first"), Check("two", "second"), Check("after", outside=lambda context: {}))
     results, order, _ = boot(*checks, answers={"first": ConsoleError("the guest was gone")})
-    assert outcome(results)["one"] == ("failed", "the guest was gone")
+    assert outcome(results)["one"] == ("failed", "the guest was gone; last words of nobody")
     for name in ("two", "switch off", "after"):
         assert outcome(results)[name] == ("failed", "not reached, the guest was lost")
     assert order == ["start", "boot", "first", "gone", "stop"]
