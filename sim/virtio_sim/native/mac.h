@@ -54,6 +54,7 @@ public:
 
     void clear() {
         waiting_.clear(), taken_.clear(), position_ = 0, offered_ = open_ = refused_ = false, due_ = 0;
+        asks_ = true;  // what waits at the user still does
         top_.mac_port___05Freceive___05Fvalid = 0, top_.mac_port___05Ftransmit___05Fready = 0;
     }
 

@@ -114,6 +114,17 @@ def test_a_reset_ends_what_is_under_way():
     assert device.findings() == []
 
 
+def test_frames_that_wait_during_a_reset_come_after_it():
+    device, network = looped()
+    cut, *waiting = frames(1514, 60, 61)
+    for frame in (cut, *waiting):
+        network.send(frame)
+    device.run(20)
+    device.reset()
+    settle(device)
+    assert network.sent == waiting
+
+
 BROKEN = {
     "first": (FIRST, "a frame without a first beat"),
     "last": (LAST, "a beat of a frame that is not full and not the last"),
