@@ -53,6 +53,7 @@ async def suite(dut) -> None:
 async def _passes(entry: Case, bench: Bench, host: CocotbHost) -> bool:
     started, cycles, seen = time.monotonic(), host.cycles(), len(host.checker.findings)
     message = detail = ""
+    host.trace.clear()
     try:
         await with_timeout(run_case(entry, bench), CASE_DEADLINE_MS, "ms")
         host.checker.finish()
@@ -69,5 +70,6 @@ async def _passes(entry: Case, bench: Bench, host: CocotbHost) -> bool:
         cycles=host.cycles() - cycles,
         wall_s=round(time.monotonic() - started, 3),
         message=message,
+        trace=host.trace.events() if message else [],
     )
     return not message

@@ -10,6 +10,7 @@ from cocotbext.virtio.backends.native import NativeHost
 from cocotbext.virtio.backends.run import run as wait_for
 from cocotbext.virtio.conformance import CaseResult, Facts, look
 from cocotbext.virtio.suite import Bench, Case, run_case
+from cocotbext.virtio.trace import Event
 from virtio_spec.virtio_pci import Interface
 
 from ..build import build_root, native_library, simulator
@@ -93,6 +94,7 @@ def _native(run: Run, library: Path, driver: Driver, seed: int) -> tuple[Bench, 
 def _case(case: Case, driver: Driver, bench: Bench, host: NativeHost | None = None) -> CaseResult:
     """Run one; a host that watches the link has the last word."""
     started, message = time.monotonic(), ""
+    bench.host.trace.clear()
     seen = len(host.checker.findings) if host else 0
     try:
         wait_for(run_case(case, bench))
@@ -101,10 +103,9 @@ def _case(case: Case, driver: Driver, bench: Bench, host: NativeHost | None = No
     if host is not None:
         host.checker.finish()
         message = message or "; ".join(host.checker.findings[seen:])
-    detail = "\n".join(host.trace.lines()) if message and host else ""
-    return CaseResult(
-        case.name, str(driver), case.proves, message, round(time.monotonic() - started, 3), detail
-    )
+    trace = tuple(bench.host.trace.events()) if message else ()
+    wall_s = round(time.monotonic() - started, 3)
+    return CaseResult(case.name, str(driver), case.proves, message, wall_s, trace)
 
 
 def _on_cocotb(run: Run, seed: int, listener: Listener) -> Facts:
@@ -117,7 +118,9 @@ def _on_cocotb(run: Run, seed: int, listener: Listener) -> Facts:
 
         def hear(event: Mapping[str, Any], waiting=waiting, driver=driver) -> None:
             if case := waiting.pop(event["name"], None):
-                listener(CaseResult(case.name, str(driver), case.proves, event["message"], event["wall_s"]))
+                trace = tuple(Event(*line) for line in event.get("trace", ()))
+                message, wall_s = event["message"], event["wall_s"]
+                listener(CaseResult(case.name, str(driver), case.proves, message, wall_s, trace))
 
         outcome = simulate(
             executable,

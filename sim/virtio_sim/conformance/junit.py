@@ -40,7 +40,7 @@ def write_junit(path: Path, runs: Iterable[RunResult]) -> None:
             )
             if not case.passed:
                 failure = ElementTree.SubElement(element, "failure", message=_text(case.message))
-                failure.text = _text(case.detail)
+                failure.text = _text("\n".join(map(str, case.trace)))
     path.parent.mkdir(parents=True, exist_ok=True)
     ElementTree.indent(root)
     ElementTree.ElementTree(root).write(path, encoding="utf-8", xml_declaration=True)

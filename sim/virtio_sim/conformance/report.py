@@ -23,11 +23,12 @@ from cocotbext.virtio.conformance import (
     worst,
 )
 from cocotbext.virtio.conformance.accounting import best
+from cocotbext.virtio.trace import Event
 
 __all__ = ["SCHEMA", "Entry", "Report", "RunResult"]
 
 #: Of the JSON; a report of another one is not added to.
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,13 @@ class RunResult:
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> "RunResult":
         """Back from JSON."""
-        cases = tuple(CaseResult(**{**case, "proves": tuple(case["proves"])}) for case in given["cases"])
+        cases = tuple(_case_from_dict(case) for case in given["cases"])
         return cls(given["name"], given["backend"], given["device"], Facts.from_dict(given["facts"]), cases)
+
+
+def _case_from_dict(given: Mapping[str, Any]) -> CaseResult:
+    trace = tuple(Event(*line) for line in given["trace"])
+    return CaseResult(**{**given, "proves": tuple(given["proves"]), "trace": trace})
 
 
 @dataclass(frozen=True)

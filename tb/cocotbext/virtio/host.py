@@ -6,6 +6,7 @@ from collections.abc import Callable
 from virtio_models.clock import Clock
 
 from .memory import HostMemory
+from .trace import Trace
 
 __all__ = ["BusError", "Host", "HostTimeout"]
 
@@ -38,10 +39,13 @@ class Host(ABC):
         What the device can be let to access.
     clocks
         Run with the device's time: put one here, and it moves by a microsecond in each.
+    trace
+        The last things that passed, for whoever has to find out why something failed.
     """
 
     memory: HostMemory
     clocks: list[Clock]
+    trace: Trace
 
     @abstractmethod
     async def config_read(self, offset: int, size: int) -> int:

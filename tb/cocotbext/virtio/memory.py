@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-__all__ = ["Arena", "Buffer", "Grant", "HostMemory", "Violation"]
+__all__ = ["Arena", "Area", "Buffer", "Grant", "HostMemory", "MemoryObserver", "Violation"]
 
 
 class Bytes(Protocol):
@@ -31,6 +31,29 @@ class Grant:
     readable: bool
     writable: bool
     label: str
+
+
+@dataclass(frozen=True)
+class Area:
+    """A part of a queue, by its name in :mod:`.meaning`; whoever tells of an access says what it was."""
+
+    queue: int
+    name: str
+    address: int
+    length: int
+
+
+class MemoryObserver(Protocol):
+    """Hears of what passes between driver, memory and a device whose accesses are no packets."""
+
+    def stored(self, address: int, data: bytes) -> None:
+        """The driver is about to store this."""
+
+    def dma(self, address: int, data: bytes, *, write: bool) -> None:
+        """The device reads this, or is about to write it."""
+
+    def took(self, queue: int, identity: int, length: int) -> None:
+        """The driver took a used chain back."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +116,8 @@ class Buffer:
     def write(self, data: bytes, offset: int = 0) -> None:
         """Store ``data`` at ``offset``."""
         self._inside(offset, len(data))
+        if self.memory.observer is not None:
+            self.memory.observer.stored(self.address + offset, data)
         self.memory.write(self.address + offset, data)
 
     def free(self) -> None:
@@ -112,12 +137,21 @@ class HostMemory:
     arenas
         Where buffers come from. Each allocation picks one by ``seed``, so that with one arena below
         and one above 4 GiB both address formats are in use.
+
+    Attributes
+    ----------
+    areas
+        Parts of queues that there are; replaced, never changed, so that a trace can keep it.
+    observer
+        Hears of accesses, if there is one.
     """
 
     def __init__(self, arenas: list[Arena], *, seed: int = 0):
         self.arenas = arenas
         self.grants: list[Grant] = []
         self.violations: list[Violation] = []
+        self.areas: tuple[Area, ...] = ()
+        self.observer: MemoryObserver | None = None
         self._rng = random.Random(f"memory {seed}")
 
     def alloc(self, size: int, *, align: int = 16, offset: int = 0, below: int = 1 << 64) -> Buffer:
@@ -125,9 +159,8 @@ class HostMemory:
         for arena in self._rng.sample(self.arenas, len(self.arenas)):
             address = arena.take(max(size, 1), align, offset, below)
             if address is not None:
-                buffer = Buffer(self, address, size)
-                buffer.write(bytes(size))
-                return buffer
+                self.write(address, bytes(size))
+                return Buffer(self, address, size)
         raise MemoryError(f"no {size} bytes of host memory left")
 
     def release(self, buffer: Buffer) -> None:
@@ -168,6 +201,7 @@ class HostMemory:
     def forget(self) -> None:
         """Take all grants back and free all buffers: the device has been reset."""
         self.grants.clear()
+        self.areas = ()
         for arena in self.arenas:
             arena.free = [(0, len(arena.store))]
 
@@ -203,9 +237,14 @@ class HostMemory:
     def device_read(self, address: int, length: int) -> bytes:
         """A read by the device; outside the grants it is recorded, outside memory a ``ValueError``."""
         self.check(address, length, write=False)
-        return self.read(address, length)
+        data = self.read(address, length)
+        if self.observer is not None:
+            self.observer.dma(address, data, write=False)
+        return data
 
     def device_write(self, address: int, data: bytes) -> None:
         """A write by the device; outside the grants it is recorded, outside memory a ``ValueError``."""
         self.check(address, len(data), write=True)
+        if self.observer is not None:
+            self.observer.dma(address, data, write=True)
         self.write(address, data)

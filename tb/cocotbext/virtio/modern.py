@@ -71,6 +71,7 @@ class Modern(Transport):
         transport = cls(host, capabilities, structures, multiplier)
         for kind in (CfgType.COMMON, CfgType.NOTIFY, CfgType.ISR):
             transport.structure(kind)
+        host.trace.structures = structures
         return transport
 
     @staticmethod

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from virtio_spec.split import DescriptorFlag
 
 from .function import DriverError
-from .memory import Buffer, Grant, HostMemory
+from .memory import Area, Buffer, Grant, HostMemory
 from .variant import RingVariant
 
 __all__ = ["Entry", "Ring", "Used"]
@@ -96,6 +96,7 @@ class Ring(ABC):
         self._grants.append(
             self.memory.grant(buffer.address, buffer.size, label=label, readable=readable, writable=writable)
         )
+        self.memory.areas += (Area(self.index, label, buffer.address, buffer.size),)
 
     # -- where it is ---------------------------------------------------------------------------------
 
@@ -128,6 +129,8 @@ class Ring(ABC):
             self._withdraw(chain)
         for buffer in self._allocated:
             buffer.free()
+        ends = {grant.address for grant in self._grants}
+        self.memory.areas = tuple(area for area in self.memory.areas if area.address not in ends)
         self._grants.clear()
         self._outstanding.clear()
         self._allocated.clear()
@@ -307,7 +310,10 @@ class Ring(ABC):
         """Take the next used chain back; :class:`DriverError` if the device got anything wrong."""
         if not self._back and self._pending:
             self._back.extend(self._take())
-        return self._back.popleft() if self._back else None
+        used = self._back.popleft() if self._back else None
+        if used and self.memory.observer is not None:
+            self.memory.observer.took(self.index, used.head, used.length)
+        return used
 
     def _batch(self, identity: int) -> list[int]:
         """Ids of the chains that a used element for this one gives back; :class:`DriverError`."""

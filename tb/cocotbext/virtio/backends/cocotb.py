@@ -17,7 +17,7 @@ from ..checkers.tlp import TlpChecker
 from ..host import BusError, Host, HostTimeout
 from ..memory import Arena, HostMemory
 from ..phy import RawTlpPort
-from ..trace import TlpTrace
+from ..trace import Trace
 from .completer import HostCompleter
 from .link import PortLink
 from .messages import message_of
@@ -66,7 +66,7 @@ class CocotbHost(Host):
         logging.getLogger("cocotb.pcie").setLevel(logging.ERROR)
         self.port = RawTlpPort(dut, clk=dut.clk, width=width, stall=stall, seed=seed)
         self.completer = HostCompleter(self.rc, self.memory, seed=seed)
-        self.trace = TlpTrace(self.now_ns)
+        self.trace = Trace(self.now_ns, self.memory, message=message_of)
         self.checker = TlpChecker(self.memory, self.completer.is_message, self.now_ns)
         self.port.observers += [self.trace, self.checker]
         self.link = PortLink(self, int(DEVICE))
@@ -91,6 +91,7 @@ class CocotbHost(Host):
         self._bars = {
             number: address for number, address in enumerate(function.bar_addr) if function.bar_size[number]
         }
+        self.trace.bars = self._bars
         self._io_bars = {number for number in self._bars if function.bar_raw[number] & 1}
         cocotb.start_soon(self._run_clocks())
 

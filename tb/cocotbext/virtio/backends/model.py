@@ -17,6 +17,7 @@ from virtio_spec.vmmci import VmmciAnswer
 
 from ..host import BusError, Host, HostTimeout
 from ..memory import Arena, HostMemory
+from ..trace import Trace
 from .run import run
 
 __all__ = ["ModelHost", "ModelVmmci", "run"]
@@ -39,8 +40,8 @@ IDLE_NS = 1_000  # how far time goes at once while the device has nothing to do
 class _Memory:
     """The device's way to :class:`HostMemory`, and its messages."""
 
-    def __init__(self, memory: HostMemory):
-        self.memory = memory
+    def __init__(self, memory: HostMemory, trace: Trace):
+        self.memory, self.trace = memory, trace
         self.interrupts: Counter[int] = Counter()
         self.asserted, self.assertions = False, 0
 
@@ -58,12 +59,14 @@ class _Memory:
         if (address, data) != message(data):
             raise AssertionError(f"there is no message {data:#x} at {address:#x}")
         self.interrupts[data] += 1
+        self.trace.interrupt(f"vector {data}")
 
     def intx(self, asserted: bool) -> None:
         if asserted == self.asserted:
             raise AssertionError(f"INTx is {'asserted' if asserted else 'deasserted'} twice")
         self.asserted = asserted
         self.assertions += asserted
+        self.trace.interrupt(f"INTA {'asserted' if asserted else 'deasserted'}")
 
 
 def message(vector: int) -> tuple[int, int]:
@@ -102,10 +105,11 @@ class ModelHost(Host):
     ):
         arenas = [Arena(LOW_BASE, bytearray(ARENA_BYTES)), Arena(HIGH_BASE, bytearray(ARENA_BYTES))]
         self.memory = HostMemory(arenas, seed=seed)
-        self._dma = _Memory(self.memory)
+        self._now = 0
+        self.trace = Trace(self.now_ns, self.memory)
+        self._dma = _Memory(self.memory, self.trace)
         self.device = device(kind, self._dma, interface=interface, seed=seed, **options)
         self.clocks = []
-        self._now = 0
         for bar, base in BAR_BASES.items():
             self.device.pci.config_write(ConfigOffset.BAR0 + 4 * bar, 4, base & 0xFFFF_FFFF)
             if bar == layout.MODERN_BAR:
@@ -117,17 +121,21 @@ class ModelHost(Host):
         """Read configuration space; what is beyond the model's reads 0."""
         self._aligned(offset, size)
         self._pass(ACCESS_NS)
-        if offset >= MODEL_CONFIG_BYTES:
-            return 0
+        value = 0
         try:
-            return self.device.pci.config_read(offset, size)
+            if offset < MODEL_CONFIG_BYTES:
+                value = self.device.pci.config_read(offset, size)
         except RequestRetry as error:
+            self.trace.access(None, offset, size, None, write=False)
             raise BusError("RRS", f"configuration read at {offset:#x}") from error
+        self.trace.access(None, offset, size, value, write=False)
+        return value
 
     async def config_write(self, offset: int, size: int, value: int) -> None:
         """Write configuration space."""
         self._aligned(offset, size)
         self._pass(ACCESS_NS)
+        self.trace.access(None, offset, size, value, write=True)
         if offset >= MODEL_CONFIG_BYTES:
             return
         try:
@@ -150,13 +158,17 @@ class ModelHost(Host):
         self._pass(ACCESS_NS)
         try:
             self._hit(bar)
-            return self.device.pci.bar_read(bar, offset, size)
+            value = self.device.pci.bar_read(bar, offset, size)
         except UnsupportedRequest as error:
+            self.trace.access(bar, offset, size, None, write=False)
             raise BusError("UR", f"read of {error}") from error
+        self.trace.access(bar, offset, size, value, write=False)
+        return value
 
     async def bar_write(self, bar: int, offset: int, size: int, value: int) -> None:
         """Write a BAR; in memory space, nobody hears of an unsupported request."""
         self._pass(ACCESS_NS)
+        self.trace.access(bar, offset, size, value, write=True)
         try:
             self._hit(bar)
             self.device.pci.bar_write(bar, offset, size, value)

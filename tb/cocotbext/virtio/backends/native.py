@@ -14,7 +14,7 @@ from virtio_spec.pci import Command, ConfigOffset
 from ..checkers.tlp import TlpChecker
 from ..host import BusError, Host, HostTimeout
 from ..memory import Arena, HostMemory
-from ..trace import TlpTrace
+from ..trace import Trace
 from .messages import MESSAGE_VECTORS, message_of
 from .native_device import NativeDevice, Stop
 from .native_link import NativeLink
@@ -65,12 +65,13 @@ class NativeHost(Host):
         self.clocks: list[Clock] = []
         self.lookers: list[Callable[[], None]] = []
         self._clocks_ns = self.now_ns()
-        self._watched, self._packet_cycle = watched, 0
+        self._watched, self._packet_cycle, self._looking = watched, 0, False
         self._interrupts: Counter[int] = Counter()
         self._vectors = {message_of(vector): vector for vector in range(MESSAGE_VECTORS)}
         self._bars: dict[int, int] = {}
         self._io_bars: set[int] = set()
-        self.trace = TlpTrace(self._seen_ns)
+        self.trace = Trace(self._told_ns, self.memory, message=message_of)
+        self.trace.bars = self._bars
         self.checker = TlpChecker(self.memory, self._is_message, self._seen_ns)
         self.link = NativeLink(self)
         device.log(watched)
@@ -80,15 +81,21 @@ class NativeHost(Host):
     def _seen_ns(self) -> int:
         return self._packet_cycle * self.period_ns
 
+    def _told_ns(self) -> int:
+        """Of a packet that is looked at, or else of now."""
+        return self._seen_ns() if self._looking else self.now_ns()
+
     def _is_message(self, address: int, data: bytes) -> bool:
         return (address, int.from_bytes(data, "little")) in self._vectors and len(data) == 4
 
     def look(self) -> None:
         """Take note of all that passed since the last time."""
+        self._looking = True
         for from_device, cycle, dwords in self.device.packets() if self._watched else ():
             self._packet_cycle = cycle
             for observer in (self.trace, self.checker, self.link):
                 (observer.from_device if from_device else observer.from_host)(dwords)
+        self._looking = False
         for sentence in self.device.findings():
             self.trace.broken_framing(sentence)
             self.checker.broken_framing(sentence)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ..trace import Event
 from .catalogue import PERMISSION, catalogue, untestable
 from .conditions import Facts, why_not
 
@@ -41,8 +42,8 @@ class CaseResult:
         Why it failed; empty if it passed.
     wall_s
         How long it took.
-    detail
-        What was on the link, of one that failed.
+    trace
+        The last things that passed between host and device, of one that failed.
     """
 
     case: str
@@ -50,7 +51,7 @@ class CaseResult:
     proves: tuple[str, ...]
     message: str = ""
     wall_s: float = 0.0
-    detail: str = ""
+    trace: tuple[Event, ...] = ()
 
     @property
     def passed(self) -> bool:
