@@ -16,7 +16,7 @@ ALL_ONES = 0xFFFF_FFFF
 #: Where the BARs are in the simulation: apart from each other, whatever software wrote.
 IO_BASE, MEMORY_BASE, SPACING = 0x1000, 0x8000_0000, 0x0100_0000
 #: Cycles without any movement after which nothing more is to be expected: far beyond what the endpoint
-#: thinks between two packets.
+#: thinks between two packets, unless it clears memories.
 QUIET = 4096
 #: Retries of a configuration request, and cycles between two: longer than any reset takes.
 RETRIES, RETRY_CYCLES = 1000, 1000
@@ -35,10 +35,12 @@ class NativeFunction:
     ----------
     endpoint
         With its backend in place.
+    clears
+        Cycles that it may need after a reset to clear memories, which nobody sees from outside.
     """
 
-    def __init__(self, endpoint: NativeEndpoint):
-        self._endpoint = endpoint
+    def __init__(self, endpoint: NativeEndpoint, *, clears: int = 0):
+        self._endpoint, self._quiet = endpoint, QUIET + clears
         self._regions = {CONFIG_REGION: Region(CONFIG_BYTES)}
         self._masks: dict[int, int] = {}  # by register: its bits, all ones written
         self._shown: dict[int, int] = {}  # by register: what software wrote
@@ -160,7 +162,8 @@ class NativeFunction:
 
     def work(self, budget: int) -> bool:
         """Let ``budget`` cycles pass, fewer if an interrupt is sent or everything has come to rest."""
-        return Event.QUIET not in self._endpoint.run(budget, stop_at=Event.MESSAGE | Event.QUIET, quiet=QUIET)
+        events = self._endpoint.run(budget, stop_at=Event.MESSAGE | Event.QUIET, quiet=self._quiet)
+        return Event.QUIET not in events
 
     def interrupts(self) -> Iterable[tuple[int, int]]:
         """Messages since the last call."""

@@ -58,7 +58,9 @@ def serve(
             endpoint.storage(disk.serve, disk.sectors)
         if waves is not None:
             endpoint.waves(waves)
-        server = stack.enter_context(Server(NativeFunction(endpoint), socket, report=report))
+        clears = configuration.virtqueues * configuration.queue_size
+        function = NativeFunction(endpoint, clears=clears)
+        server = stack.enter_context(Server(function, socket, report=report))
         if cable is not None:
             _plug_in(cable, endpoint)
             server.watch(cable, cable.look)

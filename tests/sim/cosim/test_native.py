@@ -8,7 +8,7 @@ import pytest
 from helpers.native import BLK_TRANSITIONAL, RNG, endpoint_library
 from helpers.vfio_user_client import GuestMemory
 from helpers.vfio_user_guest import BASE, CONFIG, DATA, RngGuest
-from virtio_sim.cosim.native import NativeFunction
+from virtio_sim.cosim.native import QUIET, NativeFunction
 from virtio_sim.native.library import NativeEndpoint
 from virtio_spec import layout
 from virtio_spec.pci import Command, ConfigOffset
@@ -37,6 +37,19 @@ def capability(function, wanted):
     while function.config_read(offset, 1) != wanted:
         offset = function.config_read(offset + 1, 1)
     return offset
+
+
+@pytest.mark.parametrize("clears", [0, 5000])
+def test_the_clock_stands_still_when_nothing_moves_and_no_memory_can_be_under_clearing(clears):
+    with NativeEndpoint(endpoint_library(RNG)) as endpoint:
+        function = NativeFunction(endpoint, clears=clears)
+        while function.work(50):
+            pass  # it begins with some entropy
+        function.config_read(0, 4)
+        before = endpoint.cycles
+        while function.work(50):
+            pass
+        assert abs(endpoint.cycles - before - (QUIET + clears)) <= 50
 
 
 def test_the_regions_are_the_bars_of_the_endpoint(function):
