@@ -16,7 +16,7 @@ from .backends import execute
 from .junit import write_junit
 from .page import write_page
 from .plan import Run, plan
-from .report import Report, RunResult, counts
+from .report import Report, RunResult, counts, with_few_traces
 
 __all__ = ["conformance"]
 
@@ -83,7 +83,7 @@ def _run(run: Run, seed: int, console: Console) -> RunResult:
             progress.update(task, advance=1, failed=f"[red]{failed} failed[/]" if failed else "")
 
         facts = execute(run, seed=seed, listener=hear)
-    return RunResult(run.name, run.backend, run.configuration.device, facts, tuple(results))
+    return RunResult(run.name, run.backend, run.configuration.device, facts, with_few_traces(results))
 
 
 def _keep(directory: Path, result: RunResult) -> None:

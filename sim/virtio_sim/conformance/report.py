@@ -7,7 +7,7 @@ devices can be added at any time.
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,12 @@ from cocotbext.virtio.conformance import (
 from cocotbext.virtio.conformance.accounting import best
 from cocotbext.virtio.trace import Event
 
-__all__ = ["SCHEMA", "Entry", "Report", "RunResult"]
+__all__ = ["SCHEMA", "TRACES", "Entry", "Report", "RunResult", "with_few_traces"]
 
 #: Of the JSON; a report of another one is not added to.
 SCHEMA = 2
+#: Failures of a run whose trace is kept: a device on which everything fails needs no more.
+TRACES = 20
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,15 @@ class RunResult:
         """Back from JSON."""
         cases = tuple(_case_from_dict(case) for case in given["cases"])
         return cls(given["name"], given["backend"], given["device"], Facts.from_dict(given["facts"]), cases)
+
+
+def with_few_traces(cases: Iterable[CaseResult]) -> tuple[CaseResult, ...]:
+    """All of them, the first :data:`TRACES` that failed with their traces."""
+    kept, left = [], TRACES
+    for case in cases:
+        kept.append(case if left > 0 or not case.trace else replace(case, trace=()))
+        left -= bool(case.trace)
+    return tuple(kept)
 
 
 def _case_from_dict(given: Mapping[str, Any]) -> CaseResult:

@@ -1,14 +1,13 @@
 """Runs, put together."""
 
-import json
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
 from cocotbext.virtio.conformance import CaseResult, Facts, Status
 from cocotbext.virtio.trace import Event
 from virtio_sim.conformance.junit import write_junit
-from virtio_sim.conformance.page import write_page
-from virtio_sim.conformance.report import Report, RunResult
+from virtio_sim.conformance.report import TRACES, Report, RunResult, with_few_traces
 from virtio_spec.virtio import DeviceType, Feature, feature_mask
 from virtio_spec.virtio_pci import Interface
 
@@ -108,6 +107,11 @@ def test_what_is_no_report_is_not_added_to(tmp_path, content):
     assert Report.read(path).runs == {}
 
 
+def test_only_the_first_failures_keep_what_passed_before_them():
+    kept = with_few_traces([FINE, *[BROKEN] * (TRACES + 2)])
+    assert kept == (FINE, *[BROKEN] * TRACES, *[replace(BROKEN, trace=())] * 2)
+
+
 def test_junit_has_a_suite_for_each_run_and_what_went_wrong(tmp_path):
     write_junit(tmp_path / "junit.xml", report(run("native", FINE, BROKEN), run("model", FINE)).runs.values())
     native, model = ElementTree.parse(tmp_path / "junit.xml").getroot()
@@ -125,18 +129,3 @@ def test_junit_has_a_suite_for_each_run_and_what_went_wrong(tmp_path):
         failure.attrib["message"] == "ValueError: <nothing> & ?"
         and "100 < MRd queue 0: avail.idx" in failure.text
     )
-
-
-def test_the_page_needs_nothing_else_and_has_everything(tmp_path):
-    path = tmp_path / "report.html"
-    made = report(run("native", FINE, BROKEN))
-    write_page(path, made)
-    text = path.read_text()
-    assert not any(word in text for word in ("http:", "https:", "src=", "@import", "url("))
-    assert text.count('<details class="row"') == 730
-    assert "ValueError: &lt;nothing&gt; &amp;" in text and "100 &lt; MRd queue 0: avail.idx" in text
-    for status, count in made.as_dict()["summary"].items():
-        name = status.replace(" ", "-")
-        assert f'id="total-{name}">{count}<' in text
-        assert text.count(f'data-status="{status}"') == count
-    assert "<code>common.fine</code>" in text and json.dumps("rng.broken")[1:-1] in text
