@@ -105,7 +105,13 @@ def _case(case: Case, driver: Driver, bench: Bench, host: NativeHost | None = No
         message = message or "; ".join(host.checker.findings[seen:])
     trace = tuple(bench.host.trace.events()) if message else ()
     wall_s = round(time.monotonic() - started, 3)
-    return CaseResult(case.name, str(driver), case.proves, message, wall_s, trace)
+    return _result(case, driver, message, wall_s, trace)
+
+
+def _result(
+    case: Case, driver: Driver, message: str, wall_s: float = 0.0, trace: tuple[Event, ...] = ()
+) -> CaseResult:
+    return CaseResult(case.name, str(driver), case.proves, message, wall_s, trace, case.breaks)
 
 
 def _on_cocotb(run: Run, seed: int, listener: Listener) -> Facts:
@@ -120,7 +126,7 @@ def _on_cocotb(run: Run, seed: int, listener: Listener) -> Facts:
             if case := waiting.pop(event["name"], None):
                 trace = tuple(Event(*line) for line in event.get("trace", ()))
                 message, wall_s = event["message"], event["wall_s"]
-                listener(CaseResult(case.name, str(driver), case.proves, message, wall_s, trace))
+                listener(_result(case, driver, message, wall_s, trace))
 
         outcome = simulate(
             executable,
@@ -141,7 +147,7 @@ def _on_cocotb(run: Run, seed: int, listener: Listener) -> Facts:
             on_event=hear,
         )
         for case in waiting.values():
-            listener(CaseResult(case.name, str(driver), case.proves, f"did not run: {_why(outcome)}"))
+            listener(_result(case, driver, f"did not run: {_why(outcome)}"))
         facts = facts or _facts(outcome)
     if facts is None:
         raise DeviceUnknown(f"nothing could be found out about the device of {run.name}")

@@ -78,7 +78,8 @@ def with_few_traces(cases: Iterable[CaseResult]) -> tuple[CaseResult, ...]:
 
 def _case_from_dict(given: Mapping[str, Any]) -> CaseResult:
     trace = tuple(Event(*line) for line in given["trace"])
-    return CaseResult(**{**given, "proves": tuple(given["proves"]), "trace": trace})
+    named = {name: tuple(given[name]) for name in ("proves", "breaks")}
+    return CaseResult(**{**given, **named, "trace": trace})
 
 
 @dataclass(frozen=True)

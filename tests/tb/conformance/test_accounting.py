@@ -5,7 +5,17 @@ from functools import cache
 import pytest
 from cocotbext.virtio.backends.model import run
 from cocotbext.virtio.backends.model_bench import model_bench
-from cocotbext.virtio.conformance import CaseResult, Status, account, catalogue, look, untestable, worst
+from cocotbext.virtio.conformance import (
+    CaseResult,
+    Status,
+    account,
+    broken,
+    catalogue,
+    look,
+    unbreakable,
+    untestable,
+    worst,
+)
 from cocotbext.virtio.conformance.accounting import best
 from cocotbext.virtio.suite import cases
 from virtio_models.options import RingOptions
@@ -30,7 +40,7 @@ def facts_of(device, interface, rings=RingOptions(), **options):  # noqa: B008 -
     return run(look(model_bench(device, seed=1, interface=interface, rings=rings, **options)))
 
 
-def on_paper(device, **options_of_all):
+def on_paper(device, about=account, **options_of_all):
     """Accounts of all designs, if every case that would run on the gateware passed."""
     for interface, options in MADE[device]:
         profile = next((name for name in ("read_only", "queues") if name in options), "default")
@@ -41,16 +51,16 @@ def on_paper(device, **options_of_all):
             if there
         ]
         results = [
-            CaseResult(case.name, "", case.proves)
+            CaseResult(case.name, "", case.proves, breaks=case.breaks)
             for case in listed
             if any(way in case.transports for way in ways)
         ]
-        yield account(facts_of(device, interface, **options, **options_of_all), results)
+        yield about(facts_of(device, interface, **options, **options_of_all), results)
 
 
-def standing(device):
+def standing(device, about=account):
     """Status of each requirement."""
-    accounts = list(on_paper(device))
+    accounts = list(on_paper(device, about))
     return {identity: best(found[identity].status for found in accounts) for identity in accounts[0]}
 
 
@@ -101,6 +111,20 @@ def test_a_case_for_a_requirement_that_does_not_exist_is_an_error():
     facts = facts_of("rng", Interface.MODERN)
     with pytest.raises(ValueError, match="^there are no requirements RESET-DEV-99$"):
         account(facts, [CaseResult("rng.fine", "", ("RESET-DEV-99",))])
+
+
+def test_what_a_driver_broke_is_accounted_for_like_what_a_device_does():
+    facts = facts_of("rng", Interface.MODERN)
+    good = CaseResult("common.made_up", "", (), breaks=("STATUS-DRV-01", "INIT-DRV-01", "BLK-DRV-12"))
+    bad = CaseResult("common.fatal", "", (), "the device is dead", breaks=("STATUS-DRV-01",))
+    found = broken(facts, [good, bad])
+    assert (found["STATUS-DRV-01"].status, found["STATUS-DRV-01"].cases) == (Status.FAILED, ("common.fatal",))
+    assert (found["INIT-DRV-01"].status, found["INIT-DRV-01"].cases) == (Status.PROVEN, ("common.made_up",))
+    assert found["BLK-DRV-12"].status == Status.NOT_APPLICABLE
+    assert found["STATUS-DRV-02"].status == Status.MISSING
+    assert found["MSIX-DRV-01"].reason == unbreakable()["MSIX-DRV-01"]
+    assert {catalogue()[identity].level for identity in found} == {"MUST", "MUST NOT"}
+    assert {catalogue()[identity].actor for identity in found} == {"driver"}
 
 
 def test_what_nothing_shows_has_a_reason():

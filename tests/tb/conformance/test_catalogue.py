@@ -3,8 +3,8 @@
 import re
 from collections import Counter
 
-from cocotbext.virtio.conformance import catalogue, untestable
-from cocotbext.virtio.conformance.catalogue import LEVELS
+from cocotbext.virtio.conformance import catalogue, unbreakable, untestable
+from cocotbext.virtio.conformance.catalogue import BINDING, LEVELS
 from cocotbext.virtio.suite import cases
 from cocotbext.virtio.suite.registry import EVERY_DEVICE
 
@@ -43,3 +43,19 @@ def test_what_cannot_be_tested_has_a_reason_and_no_case():
         assert catalogue()[identity].actor == "device"
         assert len(reason.split()) > 8 and not reason.endswith("."), identity
         assert identity not in proven, f"{identity} has a case, and a reason why there is none"
+
+
+def test_what_a_case_breaks_are_duties_of_drivers_that_exist():
+    for case in EVERY_CASE.values():
+        for identity in case.breaks:
+            found = catalogue()[identity]
+            assert (found.actor, found.level in BINDING) == ("driver", True), (case.name, identity)
+
+
+def test_what_cannot_be_broken_has_a_reason_and_no_case():
+    broken = {identity for case in EVERY_CASE.values() for identity in case.breaks}
+    for identity, reason in unbreakable().items():
+        found = catalogue()[identity]
+        assert (found.actor, found.level in BINDING) == ("driver", True), identity
+        assert len(reason.split()) > 8 and not reason.endswith("."), identity
+        assert identity not in broken, f"{identity} has a case, and a reason why there is none"

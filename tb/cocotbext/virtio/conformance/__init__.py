@@ -1,7 +1,7 @@
 """Which requirements of the standard the test list has shown to hold, for which device, and where."""
 
-from .accounting import Account, CaseResult, Status, account, worst
-from .catalogue import Requirement, catalogue, untestable
+from .accounting import Account, CaseResult, Status, account, broken, worst
+from .catalogue import Requirement, catalogue, unbreakable, untestable
 from .conditions import Facts, look, why_not
 
 __all__ = [
@@ -11,8 +11,10 @@ __all__ = [
     "Requirement",
     "Status",
     "account",
+    "broken",
     "catalogue",
     "look",
+    "unbreakable",
     "untestable",
     "why_not",
     "worst",

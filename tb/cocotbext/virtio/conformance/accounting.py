@@ -1,14 +1,14 @@
 """What the results of cases say about requirements."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from ..trace import Event
-from .catalogue import PERMISSION, catalogue, untestable
+from .catalogue import BINDING, PERMISSION, Requirement, catalogue, unbreakable, untestable
 from .conditions import Facts, why_not
 
-__all__ = ["Account", "CaseResult", "Status", "account", "best", "worst"]
+__all__ = ["Account", "CaseResult", "Status", "account", "best", "broken", "worst"]
 
 
 class Status(StrEnum):
@@ -44,6 +44,8 @@ class CaseResult:
         How long it took.
     trace
         The last things that passed between host and device, of one that failed.
+    breaks
+        Ids of requirements for drivers.
     """
 
     case: str
@@ -52,6 +54,7 @@ class CaseResult:
     message: str = ""
     wall_s: float = 0.0
     trace: tuple[Event, ...] = ()
+    breaks: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -80,29 +83,51 @@ class Account:
 
 def account(facts: Facts, results: Iterable[CaseResult]) -> dict[str, Account]:
     """Where each requirement for devices stands, by its id."""
-    proving: dict[str, list[CaseResult]] = {}
-    for result in results:
-        for identity in result.proves:
-            proving.setdefault(identity, []).append(result)
-    if unknown := proving.keys() - catalogue().keys():
+    permissions = {found.id: PERMISSION for found in catalogue().values() if found.level == "MAY"}
+    named = [(identity, result) for result in results for identity in result.proves]
+    concerned = [found for found in catalogue().values() if found.actor == "device"]
+    return _accounts(facts, concerned, named, {**permissions, **untestable()})
+
+
+def broken(facts: Facts, results: Iterable[CaseResult]) -> dict[str, Account]:
+    """What becomes of the device when a driver does not do what it must, by the requirement's id.
+
+    ``PROVEN``: it was broken on purpose, and the device survived. ``UNTESTABLE``: it cannot be broken, or no
+    device would notice. The others as for requirements for devices.
+    """
+    named = [(identity, result) for result in results for identity in result.breaks]
+    concerned = [
+        found for found in catalogue().values() if found.actor == "driver" and found.level in BINDING
+    ]
+    return _accounts(facts, concerned, named, unbreakable())
+
+
+def _accounts(
+    facts: Facts,
+    concerned: Iterable[Requirement],
+    named: Iterable[tuple[str, CaseResult]],
+    reasons: Mapping[str, str],
+) -> dict[str, Account]:
+    by_identity: dict[str, list[CaseResult]] = {}
+    for identity, result in named:
+        by_identity.setdefault(identity, []).append(result)
+    if unknown := by_identity.keys() - catalogue().keys():
         raise ValueError(f"there are no requirements {', '.join(sorted(unknown))}")
     return {
-        identity: _one(identity, facts, proving.get(identity, []))
-        for identity, requirement in catalogue().items()
-        if requirement.actor == "device"
+        found.id: _one(found, facts, by_identity.get(found.id, []), reasons.get(found.id, ""))
+        for found in concerned
     }
 
 
-def _one(identity: str, facts: Facts, results: Sequence[CaseResult]) -> Account:
-    """A case may prove more than concerns this device; its failure counts all the same."""
-    requirement = catalogue()[identity]
+def _one(requirement: Requirement, facts: Facts, results: Sequence[CaseResult], reason: str) -> Account:
+    """A case may be about more than concerns this device; its failure counts all the same."""
     if failed := [result for result in results if not result.passed]:
         return Account(Status.FAILED, "", _names(failed))
-    if reason := why_not(requirement, facts):
-        return Account(Status.NOT_APPLICABLE, reason)
+    if other := why_not(requirement, facts):
+        return Account(Status.NOT_APPLICABLE, other)
     if results:
         return Account(Status.PROVEN, "", _names(results))
-    if reason := untestable().get(identity, PERMISSION if requirement.level == "MAY" else ""):
+    if reason:
         return Account(Status.UNTESTABLE, reason)
     return Account(Status.MISSING)
 

@@ -1,4 +1,4 @@
-"""The requirements of virtio 1.4, in the project's own words, and those that no test can show.
+"""The requirements of virtio 1.4, in the project's own words, and those that no test can show, or break.
 
 Ids are the project's. ``P`` in front of the number marks a requirement that the standard states in prose,
 outside of its conformance clauses.
@@ -10,9 +10,11 @@ from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
 
-__all__ = ["LEVELS", "Requirement", "catalogue", "untestable"]
+__all__ = ["BINDING", "LEVELS", "Requirement", "catalogue", "unbreakable", "untestable"]
 
 LEVELS = ("MUST", "MUST NOT", "SHOULD", "SHOULD NOT", "MAY")
+#: Of them, those that nobody may break.
+BINDING = ("MUST", "MUST NOT")
 PERMISSION = "it is a permission: a device complies whether it makes use of it or not"
 
 
@@ -60,7 +62,17 @@ def catalogue() -> Mapping[str, Requirement]:
 @cache
 def untestable() -> Mapping[str, str]:
     """Why nothing outside of a device can show whether it complies, by the requirement's id."""
-    _, *rows = _table("untestable.tsv")
+    return _reasons("untestable.tsv")
+
+
+@cache
+def unbreakable() -> Mapping[str, str]:
+    """Why no device can be made to meet a driver that does not comply, by the requirement's id."""
+    return _reasons("unbreakable.tsv")
+
+
+def _reasons(name: str) -> Mapping[str, str]:
+    _, *rows = _table(name)
     found = {identity: reason for identity, reason in rows}
     if unknown := found.keys() - catalogue().keys():
         raise ValueError(f"there are no requirements {', '.join(sorted(unknown))}")

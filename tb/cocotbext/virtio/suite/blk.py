@@ -153,7 +153,7 @@ async def other_requests_are_unsupported(bench: Bench) -> None:
     await exercise(bench, blk.device)
 
 
-@case(devices=BLK, proves=("BLK-DEV-P02",))
+@case(devices=BLK, proves=("BLK-DEV-P02",), breaks=("BLK-DRV-12",))
 async def beyond_the_end_is_an_error(bench: Bench) -> None:
     blk, end = await start(bench), bench.disk.capacity
     before = bytes(bench.disk.data)
@@ -166,7 +166,7 @@ async def beyond_the_end_is_an_error(bench: Bench) -> None:
     await exercise(bench, blk.device)
 
 
-@case(devices=BLK, proves=("BLK-DEV-P02",))
+@case(devices=BLK, proves=("BLK-DEV-P02",), breaks=("BLK-DRV-16",))
 async def parts_of_sectors_are_an_error(bench: Bench) -> None:
     blk, before = await start(bench), bytes(bench.disk.data)
     for length in (1, 511, 513):
@@ -414,7 +414,7 @@ async def several_segments_are_one_request_however_it_is_cut(bench: Bench) -> No
     same(bytes(bench.disk.data) == expected, True, "whether nothing is nothing")
 
 
-@case(devices=BLK, proves=("BLK-DEV-23", "BLK-DEV-24"))
+@case(devices=BLK, proves=("BLK-DEV-23", "BLK-DEV-24"), breaks=("BLK-DRV-24",))
 async def segments_with_flags_that_do_not_exist_are_unsupported(bench: Bench) -> None:
     blk = await start(bench)
     fill(bench, 0, 4)
@@ -431,7 +431,7 @@ async def segments_with_flags_that_do_not_exist_are_unsupported(bench: Bench) ->
     await exercise(bench, blk.device)
 
 
-@case(devices=BLK, proves=("BLK-DEV-P02",))
+@case(devices=BLK, proves=("BLK-DEV-P02",), breaks=("BLK-DRV-17", "BLK-DRV-19", "BLK-DRV-21"))
 async def segments_beyond_the_limits_are_an_error(bench: Bench) -> None:
     blk, end = await start(bench), bench.disk.capacity
     before = bytes(bench.disk.data)
@@ -496,7 +496,12 @@ async def without_flush_the_cache_mode_starts_as_write_through(bench: Bench) -> 
     same(bench.disk.durable(2, 1), data, "what survives a loss of power")
 
 
-@case(devices=BLK, proves=("BLK-LEG-DEV-03", "BLK-LEG-DEV-04"), transports=LEGACY)
+@case(
+    devices=BLK,
+    proves=("BLK-LEG-DEV-03", "BLK-LEG-DEV-04"),
+    transports=LEGACY,
+    breaks=("BLK-DRV-04", "INIT-DRV-11"),
+)
 async def the_cache_mode_is_the_drivers_before_driver_ok(bench: Bench) -> None:
     """Neither features nor status bits change it, if the driver accepts CONFIG_WCE."""
     for mode in (0, 1):

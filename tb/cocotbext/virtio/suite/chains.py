@@ -113,7 +113,11 @@ async def the_largest_queue_can_be_full(bench: Bench) -> None:
     await device.wait(*requests, timeout_ns=1_000_000)
 
 
-@case(proves=("SPLIT-DEV-03", "SPLIT-DEV-P03", "PACKED-DEV-04", "PACKED-DEV-P03", "BLK-DEV-21"), traps=(17,))
+@case(
+    proves=("SPLIT-DEV-03", "SPLIT-DEV-P03", "PACKED-DEV-04", "PACKED-DEV-P03", "BLK-DEV-21"),
+    traps=(17,),
+    breaks=("ENT-DRV-01",),
+)
 async def nothing_is_written_into_a_readable_chain(bench: Bench) -> None:
     device = await bench.start()
     content = bench.rng.randbytes(24)

@@ -72,7 +72,7 @@ async def a_card_says_that_its_addresses_and_its_order_are_those_of_the_bus(benc
     same(offered & CARD, CARD, "ACCESS_PLATFORM and ORDER_PLATFORM")
 
 
-@case(proves=("FEAT-DEV-03",), traps=(10,), transports=MODERN)
+@case(proves=("FEAT-DEV-03",), traps=(10,), transports=MODERN, breaks=("FEAT-DRV-04", "FEAT-DRV-05"))
 async def a_feature_beyond_all_words_is_refused(bench: Bench) -> None:
     device = await bench.probe()
     transport = modern(device)
@@ -111,13 +111,18 @@ async def any_subset_with_version_1_is_accepted(bench: Bench) -> None:
         same(await negotiated(bench, wanted), OK, f"FEATURES_OK for {wanted:#x}")
 
 
-@case(proves=("FEAT-DEV-03", "RFB-DEV-02"), traps=(10,), transports=MODERN)
+@case(proves=("FEAT-DEV-03", "RFB-DEV-02"), traps=(10,), transports=MODERN, breaks=("RFB-DRV-01",))
 async def without_version_1_features_ok_is_refused(bench: Bench) -> None:
     offered = await (await bench.probe()).transport.offered_features()
     same(await negotiated(bench, offered & ~(1 << Feature.VERSION_1)), 0, "FEATURES_OK")
 
 
-@case(proves=("FEAT-DEV-03",), traps=(10,), transports=MODERN)
+@case(
+    proves=("FEAT-DEV-03",),
+    traps=(10,),
+    transports=MODERN,
+    breaks=("FEAT-DRV-01", "FEAT-DRV-04", "FEAT-DRV-05"),
+)
 async def a_feature_not_offered_is_refused(bench: Bench) -> None:
     offered = await (await bench.probe()).transport.offered_features()
     missing = [bit for bit in range(64) if not offered >> bit & 1]
@@ -131,14 +136,14 @@ async def a_refused_driver_can_try_again(bench: Bench) -> None:
     await exercise(bench, await bench.start())
 
 
-@case(proves=("FEAT-DEV-03",), variants=EVERY)
+@case(proves=("FEAT-DEV-03",), variants=EVERY, breaks=("INIT-DRV-12",))
 async def features_stand_once_they_are_accepted(bench: Bench) -> None:
     device = await bench.start()
     await device.transport.accept_features(0)
     same(await device.transport.accepted_features(), device.accepted, "driver_feature after FEATURES_OK")
 
 
-@case(proves=("STATUS-DEV-01",), transports=MODERN)
+@case(proves=("STATUS-DEV-01",), transports=MODERN, breaks=("INIT-DRV-06",))
 async def driver_ok_needs_features_ok(bench: Bench) -> None:
     device = await bench.probe()
     await device.acknowledge()
@@ -146,7 +151,7 @@ async def driver_ok_needs_features_ok(bench: Bench) -> None:
     same(status, DeviceStatus.ACKNOWLEDGE | DeviceStatus.DRIVER, "device status")
 
 
-@case(proves=("STATUS-DEV-01",))
+@case(proves=("STATUS-DEV-01",), breaks=("STATUS-DRV-02",))
 async def status_bits_only_add_up(bench: Bench) -> None:
     device = await bench.probe()
     await device.transport.set_status(DeviceStatus.ACKNOWLEDGE)
@@ -158,7 +163,13 @@ async def status_bits_only_add_up(bench: Bench) -> None:
     same(await device.transport.status(), expected, "device status after bits that are not the driver's")
 
 
-@case(proves=("STATUS-DEV-01",), traps=(8,), transports=MODERN, variants=EVERY)
+@case(
+    proves=("STATUS-DEV-01",),
+    traps=(8,),
+    transports=MODERN,
+    variants=EVERY,
+    breaks=("INIT-DRV-09", "INIT-DRV-15"),
+)
 async def no_buffer_is_used_before_driver_ok(bench: Bench) -> None:
     device = await prepared(bench)
     await device.set_up_interrupts()
@@ -204,7 +215,11 @@ async def a_queue_that_does_not_exist_has_size_zero(bench: Bench) -> None:
     same(await transport.common("queue_desc"), 0, "queue_desc of queue 0")
 
 
-@case(proves=("PCI-CC-DEV-15", "PCI-CC-DEV-P01", "SPLIT-DEV-P05"), transports=MODERN)
+@case(
+    proves=("PCI-CC-DEV-15", "PCI-CC-DEV-P01", "SPLIT-DEV-P05"),
+    transports=MODERN,
+    breaks=("PCI-CC-DRV-02", "PCI-CC-DRV-03"),
+)
 async def only_sizes_that_work_are_taken(bench: Bench) -> None:
     transport = modern(await bench.probe())
     await transport.select(0)
@@ -252,7 +267,9 @@ async def registers_are_read_in_every_size(bench: Bench) -> None:
     same(words, [0x7780, 0x5566, 0x3344, 0x1122], "queue_desc by words")
 
 
-@case(proves=("PCI-CC-DEV-P01",), transports=MODERN, variants=EVERY)
+@case(
+    proves=("PCI-CC-DEV-P01",), transports=MODERN, variants=EVERY, breaks=("PCI-CC-DRV-04", "PCI-CC-DRV-06")
+)
 async def an_enabled_queue_stays_where_it_is(bench: Bench) -> None:
     device = await bench.start()
     transport, queue = modern(device), device.queues[bench.queue]

@@ -32,7 +32,7 @@ async def a_descriptor_of_length_zero_breaks_the_ring(bench: Bench) -> None:
     await broken(bench, Cause.ZERO_LENGTH, spoil=spoil)
 
 
-@case(proves=BROKEN)
+@case(proves=BROKEN, breaks=("SPLIT-DRV-02", "PACKED-DRV-08"))
 async def a_readable_descriptor_after_a_writable_one_breaks_the_ring(bench: Bench) -> None:
     def spoil(ring: Ring) -> None:
         at = buffer(ring)
@@ -41,12 +41,12 @@ async def a_readable_descriptor_after_a_writable_one_breaks_the_ring(bench: Benc
     await broken(bench, Cause.READABLE_AFTER_WRITABLE, spoil=spoil)
 
 
-@case(proves=BROKEN, variants=DIRECT)
+@case(proves=BROKEN, variants=DIRECT, breaks=("SPLIT-DRV-06", "PACKED-DRV-12"))
 async def an_indirect_descriptor_not_negotiated_breaks_the_ring(bench: Bench) -> None:
     await broken(bench, Cause.INDIRECT, spoil=lambda ring: offer(ring, (buffer(ring), 32, INDIRECT)))
 
 
-@case(proves=BROKEN)
+@case(proves=BROKEN, breaks=("SPLIT-DRV-04",))
 async def a_chain_of_more_than_4_gib_breaks_the_ring(bench: Bench) -> None:
     def spoil(ring: Ring) -> None:
         at = buffer(ring)
@@ -55,7 +55,7 @@ async def a_chain_of_more_than_4_gib_breaks_the_ring(bench: Bench) -> None:
     await broken(bench, Cause.TOTAL_LENGTH, spoil=spoil)
 
 
-@case(proves=BROKEN)
+@case(proves=BROKEN, breaks=("PACKED-DRV-06", "PACKED-DRV-07"))
 async def a_chain_longer_than_the_queue_breaks_the_ring(bench: Bench) -> None:
     """Of a split ring the last descriptor is followed by the first one again."""
 
@@ -66,7 +66,7 @@ async def a_chain_longer_than_the_queue_breaks_the_ring(bench: Bench) -> None:
     await broken(bench, Cause.CHAIN_LOOP, spoil=spoil)
 
 
-@case(proves=BROKEN, transports=MODERN)
+@case(proves=BROKEN, transports=MODERN, breaks=("RFB-DRV-04",))
 async def descriptors_that_cannot_be_read_break_the_ring(bench: Bench) -> None:
     device = await prepared(bench)
     await device.set_up_interrupts()
@@ -87,7 +87,7 @@ async def descriptors_that_cannot_be_read_break_the_ring(bench: Bench) -> None:
     await exercise(bench, device)
 
 
-@case(proves=("STATUS-DEV-02", "RESET-DEV-01"))
+@case(proves=("STATUS-DEV-02", "RESET-DEV-01"), breaks=("CLEAN-DRV-01", "PACKED-DRV-02", "PACKED-DRV-03"))
 async def a_descriptor_changed_while_it_is_in_use_does_no_harm_elsewhere(bench: Bench) -> None:
     """The device sees the old one or the new one, which is broken: both are as it should be."""
     for _ in range(4):

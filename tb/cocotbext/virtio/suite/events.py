@@ -141,7 +141,7 @@ async def no_interrupt_comes_for_a_place_that_is_far_away(bench: Bench) -> None:
     same(bench.host.interrupts(bench.vector), before, "messages")
 
 
-@case(proves=("SPLIT-DEV-12",), variants=(EVENT_IDX, SPLIT))
+@case(proves=("SPLIT-DEV-12",), variants=(EVENT_IDX, SPLIT), breaks=("SPLIT-DRV-14",))
 async def the_flag_for_no_interrupts_means_nothing_with_an_event_index(bench: Bench) -> None:
     device = await bench.start()
     ring = device.queues[bench.queue]

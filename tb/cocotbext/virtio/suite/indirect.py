@@ -143,7 +143,7 @@ def table_of(ring: Ring, descriptors: Sequence[tuple[int, int, int]], following:
     return made.address
 
 
-@packed_tables(proves=("PACKED-DEV-P06",))
+@packed_tables(proves=("PACKED-DEV-P06",), breaks=("PACKED-DRV-13",))
 async def only_write_counts_in_a_packed_table(bench: Bench) -> None:
     """Neither ids nor the other flags, NEXT and INDIRECT among them."""
     device = await bench.start()
@@ -203,7 +203,7 @@ async def a_table_of_length_zero_breaks_the_ring(bench: Bench) -> None:
     await broken(bench, Cause.INDIRECT_TABLE, spoil=lambda ring: offer(ring, (buffer(ring), 0, INDIRECT)))
 
 
-@case(proves=BROKEN)
+@case(proves=BROKEN, breaks=("SPLIT-DRV-08", "PACKED-DRV-14"))
 async def a_table_longer_than_any_queue_breaks_the_ring(bench: Bench) -> None:
     def spoil(ring: Ring) -> None:
         entries = bench.queue_size + 1
@@ -213,7 +213,7 @@ async def a_table_longer_than_any_queue_breaks_the_ring(bench: Bench) -> None:
     await broken(bench, Cause.INDIRECT_TABLE, spoil=spoil)
 
 
-@split_tables(proves=BROKEN)
+@split_tables(proves=BROKEN, breaks=("SPLIT-DRV-07",))
 async def a_table_in_a_table_breaks_the_ring(bench: Bench) -> None:
     def spoil(ring: Ring) -> None:
         at = buffer(ring)
@@ -225,7 +225,7 @@ async def a_table_in_a_table_breaks_the_ring(bench: Bench) -> None:
     await broken(bench, Cause.INDIRECT_NESTED, spoil=spoil)
 
 
-@case(proves=BROKEN)
+@case(proves=BROKEN, breaks=("SPLIT-DRV-09", "PACKED-DRV-15"))
 async def a_table_with_something_behind_it_breaks_the_ring(bench: Bench) -> None:
     def spoil(ring: Ring) -> None:
         at = buffer(ring)
@@ -234,7 +234,7 @@ async def a_table_with_something_behind_it_breaks_the_ring(bench: Bench) -> None
     await broken(bench, Cause.INDIRECT_NESTED, spoil=spoil)
 
 
-@packed_tables(proves=BROKEN)
+@packed_tables(proves=BROKEN, breaks=("PACKED-DRV-15",))
 async def a_table_behind_a_buffer_breaks_a_packed_ring(bench: Bench) -> None:
     def spoil(ring: Ring) -> None:
         at = buffer(ring)

@@ -88,7 +88,12 @@ async def what_is_not_offered_does_not_count(bench: Bench) -> None:
     await exercise(bench, device)
 
 
-@case(devices=EVERY_DEVICE, proves=("FEAT-LEG-DEV-03", "BLK-LEG-DEV-02"), transports=LEGACY)
+@case(
+    devices=EVERY_DEVICE,
+    proves=("FEAT-LEG-DEV-03", "BLK-LEG-DEV-02"),
+    transports=LEGACY,
+    breaks=("INIT-LEG-DRV-01",),
+)
 async def there_is_no_features_ok(bench: Bench) -> None:
     device = await bench.probe()
     transport, steps = device.transport, 0

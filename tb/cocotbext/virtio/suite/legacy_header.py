@@ -185,7 +185,7 @@ async def the_page_number_says_where_the_whole_queue_is(bench: Bench) -> None:
         same(found, used, f"the used index, at {index:#x}")
 
 
-@case(proves=("PCI-LEG-DEV-P05",), transports=LEGACY)
+@case(proves=("PCI-LEG-DEV-P05",), transports=LEGACY, breaks=("SPLIT-LEG-DRV-01",))
 async def the_size_of_a_queue_is_fixed(bench: Bench) -> None:
     transport = legacy(await bench.probe())
     same(await transport.queue_size(0), bench.queue_size, "queue_size")

@@ -62,7 +62,7 @@ async def chains_of_different_lengths_come_back_in_any_order(bench: Bench) -> No
     same((ring.returned, ring.free), (done, ring.size), "chains that came back, and free descriptors")
 
 
-@case(proves=("PACKED-DEV-06",), traps=(28,))
+@case(proves=("PACKED-DEV-06",), traps=(28,), breaks=("PACKED-DRV-P02",))
 async def a_descriptor_of_another_round_is_not_available(bench: Bench) -> None:
     device = await bench.start(queue_size=3)
     ring = ring_of(bench, device)
@@ -117,7 +117,7 @@ async def a_queue_size_need_not_be_a_power_of_two(bench: Bench) -> None:
         same(await device.transport.queue_size(0), size, f"queue_size after writing {size}")
 
 
-@case(proves=BROKEN)
+@case(proves=BROKEN, breaks=("PACKED-DRV-09", "PACKED-DRV-10"))
 async def a_chain_that_goes_on_where_nothing_is_available_breaks_the_ring(bench: Bench) -> None:
     def spoil(ring: PackedQueue) -> None:
         at = buffer(ring)
@@ -126,7 +126,7 @@ async def a_chain_that_goes_on_where_nothing_is_available_breaks_the_ring(bench:
     await broken(bench, Cause.CHAIN_INCOMPLETE, PackedQueue, spoil)
 
 
-@case(proves=BROKEN)
+@case(proves=BROKEN, breaks=("PACKED-DRV-11", "PACKED-DRV-P03"))
 async def a_chain_with_a_part_of_another_round_breaks_the_ring(bench: Bench) -> None:
     def spoil(ring: PackedQueue) -> None:
         at, place = buffer(ring), (ring.next_avail + 1) % ring.size
@@ -137,7 +137,7 @@ async def a_chain_with_a_part_of_another_round_breaks_the_ring(bench: Bench) -> 
     await broken(bench, Cause.CHAIN_INCOMPLETE, PackedQueue, spoil)
 
 
-@case(proves=("STATUS-DEV-02", "PACKED-DEV-06"))
+@case(proves=("STATUS-DEV-02", "PACKED-DEV-06"), breaks=("PACKED-DRV-P01",))
 async def a_driver_that_forgets_to_change_its_wrap_counter_is_not_heard(bench: Bench) -> None:
     """In the second round the descriptors look as if they were still used ones, or of the first."""
     device = await bench.start(queue_size=3)

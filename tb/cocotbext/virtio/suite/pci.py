@@ -149,7 +149,7 @@ async def configuration_space_is_written_in_every_size(bench: Bench) -> None:
     await host.config_write(at, 1, 0)
 
 
-@case(devices=EVERY_DEVICE, proves=("PCI-ID-DEV-01",))
+@case(devices=EVERY_DEVICE, proves=("PCI-ID-DEV-01",), breaks=("PCI-CAP-DRV-09",))
 async def read_only_fields_ignore_writes(bench: Bench) -> None:
     host, device = bench.host, await bench.probe()
     offsets = [ConfigOffset.VENDOR_ID, ConfigOffset.REVISION_ID, ConfigOffset.SUBSYSTEM_VENDOR_ID]
@@ -230,7 +230,7 @@ async def reading_the_isr_through_the_window_clears_it(bench: Bench) -> None:
     same(await device.transport.isr(), 0, "ISR after the window has read it")
 
 
-@case(proves=("PCI-CFGA-DEV-02",), transports=MODERN)
+@case(proves=("PCI-CFGA-DEV-02",), transports=MODERN, breaks=("PCI-CFGA-DRV-03",))
 async def a_window_that_points_nowhere_does_nothing(bench: Bench) -> None:
     transport = modern(await bench.probe())
     at = layout.COMMON_OFFSET + wire.field_offset(CommonCfg, "driver_feature_select")

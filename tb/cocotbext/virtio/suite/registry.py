@@ -293,6 +293,8 @@ class Case:
         Device types it runs on.
     proves
         Requirement ids, the part before the text in the requirements list.
+    breaks
+        Ids of the requirements for drivers that it breaks on purpose.
     traps
         Numbers of the known hardware traps that it covers.
     profile
@@ -321,6 +323,7 @@ class Case:
     transports: tuple[str, ...] = (*MODERN, *LEGACY)
     interfaces: tuple[str, ...] = tuple(Interface)
     variants: Variants = EVERY
+    breaks: tuple[str, ...] = ()
 
 
 _registered: dict[str, Case] = {}
@@ -342,6 +345,7 @@ def case(
     transports: Sequence[str] = (*MODERN, *LEGACY),
     interfaces: Sequence[str] = tuple(Interface),
     variants: Variants | Sequence[Variants] = (),
+    breaks: Sequence[str] = (),
 ) -> Callable[[Callable[[Bench], Awaitable[None]]], Callable[[Bench], Awaitable[None]]]:
     """Put a coroutine function on the test list; see :class:`Case`.
 
@@ -366,6 +370,7 @@ def case(
             tuple(transports),
             tuple(interfaces),
             _all(wanted or (MODULES.get(module, EVERY),)),
+            tuple(breaks),
         )
         return run
 
@@ -406,6 +411,8 @@ def cases(
 async def run_case(entry: Case, bench: Bench) -> None:
     """Run one case from a reset device; :class:`AssertionError` and others where it fails.
 
+    The device of a case that breaks something has to survive it, see :mod:`.survival`.
+
     The random numbers depend on the bench's seed and the case's name only, not on what ran before.
     """
     bench.rng = random.Random(f"{bench.seed} {entry.name}")
@@ -418,6 +425,8 @@ async def run_case(entry: Case, bench: Bench) -> None:
     bench.host.memory.violations.clear()
     seen = [len(checker.findings) for checker in bench.checkers]
     await entry.run(bench)
+    if entry.breaks:
+        await importlib.import_module(".survival", __package__).survived(bench)
     await _quiesce(bench)
     found = [
         text for checker, old in zip(bench.checkers, seen, strict=True) for text in checker.findings[old:]

@@ -71,7 +71,13 @@ async def the_interface_in_use_decides_when_buffers_are_used(bench: Bench) -> No
     await old.wait(await old.submit(0, *small(bench)))
 
 
-@case(proves=("FEAT-LEG-DEV-03", "FEAT-LEG-DEV-01"), traps=(25,), transports=LEGACY, interfaces=BOTH)
+@case(
+    proves=("FEAT-LEG-DEV-03", "FEAT-LEG-DEV-01"),
+    traps=(25,),
+    transports=LEGACY,
+    interfaces=BOTH,
+    breaks=("FEAT-LEG-DRV-03",),
+)
 async def what_the_other_interface_writes_is_ignored_while_the_legacy_one_is_in_use(bench: Bench) -> None:
     old, new = await both(bench)
     await old.start()
@@ -93,7 +99,13 @@ async def what_the_other_interface_writes_is_ignored_while_the_legacy_one_is_in_
     await old.wait(request)
 
 
-@case(proves=("FEAT-LEG-DEV-03", "FEAT-LEG-DEV-01"), traps=(25,), transports=LEGACY, interfaces=BOTH)
+@case(
+    proves=("FEAT-LEG-DEV-03", "FEAT-LEG-DEV-01"),
+    traps=(25,),
+    transports=LEGACY,
+    interfaces=BOTH,
+    breaks=("FEAT-LEG-DRV-03",),
+)
 async def what_the_other_interface_writes_is_ignored_while_the_modern_one_is_in_use(bench: Bench) -> None:
     old, new = await both(bench)
     await new.start()
