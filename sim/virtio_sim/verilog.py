@@ -3,13 +3,19 @@
 Amaranth's own conversion leaves widths to the rules of Verilog, which extend and cut silently; a
 linter cannot tell that from a mistake. Here every operator gets operands of equal widths, so that
 an actual mismatch stands out. The logic is the same.
+
+Memories get their first contents from a loop, not from a line for each row: a large endpoint would otherwise
+be mostly zeros, over which Yosys takes minutes.
 """
 
 import re
+from copy import copy
+from itertools import count
 from typing import Any
 
 from amaranth._toolchain.yosys import find_yosys
 from amaranth.back import rtlil
+from amaranth.lib.memory import Memory
 
 __all__ = ["equal_widths", "to_verilog", "without_empty_wires"]
 
@@ -29,6 +35,16 @@ CONSTANT_BITS = re.compile(r"^  always @\*\n    (.+ = \d+'h[0-9a-f]+;)\n", re.MU
 #: The register, always 0, that makes processes run once at the beginning.
 STARTER = re.compile(r"^  reg (\\\$auto\$verilog_backend\S+) ", re.MULTILINE)
 
+#: Contents of a memory at the beginning, and what becomes of those of one row.
+CONTENTS = re.compile(
+    r"(    parameter \\WIDTH (\d+)\n    parameter \\WORDS )\d+"
+    r"(\n    parameter \\PRIORITY 0\n    connect \\ADDR .*\n    connect \\DATA (\d+)')"
+)
+FIRST_ROW = re.compile(
+    r"^(  reg (?:\[\d+:0\] )?(\S+ ?)\[(\d+):0\];\n)  initial begin\n    \S+ ?\[0\] = (.*);\n  end\n",
+    re.MULTILINE,
+)
+
 #: As Amaranth's script, but without Yosys' optimisations, which would undo the equal widths.
 SCRIPT = """read_rtlil <<rtlil
 {rtlil}
@@ -44,16 +60,49 @@ REMOVED = "-remove generator -remove top -remove amaranth.hierarchy -remove amar
 
 def to_verilog(elaboratable: Any, *, name: str) -> str:
     """Verilog of a component and all below it; its top module is ``name``, its ports are the members."""
-    text = equal_widths(without_empty_wires(rtlil.convert(elaboratable, name=name, emit_src=False)))
+    text = rtlil.convert(elaboratable, name=name, platform=_OneRow(), emit_src=False)
+    text = CONTENTS.sub(lambda match: f"{match[1]}{int(match[4]) // int(match[2])}{match[3]}", text)
+    text = equal_widths(without_empty_wires(text))
     yosys: Any = find_yosys(lambda version: version >= (0, 40))
     # Yosys warns of every process, because not all can be translated; those of Amaranth can.
     verilog = yosys.run(["-q", "-"], SCRIPT.format(rtlil=text, removed=REMOVED), ignore_warnings=True)
-    return "endmodule".join(_start_constants(module) for module in verilog.split("endmodule"))
+    return "endmodule".join(_start_constants(_filled(module)) for module in verilog.split("endmodule"))
+
+
+class _OneRow:
+    """As a platform: memories whose rows are all the same at the beginning, with the first one alone."""
+
+    def get_memory(self, memory: Memory) -> Any:
+        """Amaranth's own instance of a memory."""
+        instance: Any = memory.elaborate(None)
+        rows: Any = copy(memory.data.init)
+        if len(set(rows._raw)) == 1:
+            # Amaranth would write as many rows as there are; the data may be used elsewhere, too.
+            rows._raw = rows._raw[:1]
+            instance._data = copy(memory.data)
+            instance._data._init = rows
+        return instance
 
 
 def without_empty_wires(text: str) -> str:
     """RTLIL without wires of no bits, which Verilog does not have."""
     return EMPTY_CONNECTION.sub("", EMPTY_WIRE.sub("", text))
+
+
+def _filled(module: str) -> str:
+    """A module whose memories with contents for one row alone have the same in all of them."""
+    number = count(1)
+
+    def loop(match: re.Match[str]) -> str:
+        declared, name, last, value = match.groups()
+        block = f"fill_{next(number)}"
+        row = f"{block}_row"
+        return (
+            f"{declared}  initial begin : {block}\n    integer {row};\n"
+            f"    for ({row} = 0; {row} <= {last}; {row} = {row} + 1) {name}[{row}] = {value};\n  end\n"
+        )
+
+    return FIRST_ROW.sub(loop, module)
 
 
 def equal_widths(text: str) -> str:

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 from amaranth.back import verilog
-from amaranth.hdl import Cat, Module, Mux, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Value, signed, unsigned
 from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from virtio_sim.build import TOPLEVEL, lint, simulator
 from virtio_sim.runner import run
@@ -70,17 +71,51 @@ class Parts(wiring.Component):
         return m
 
 
+class Contents(wiring.Component):
+    """Memories with rows that are all the same, and with one row that is not."""
+
+    MEMORIES = (
+        (8, [0] * 11),
+        (8, [0xA5] * 16),
+        (8, [0xA5] * 12 + [0]),
+        (1, [1] * 7),
+        (data.StructLayout({"low": 3, "high": 5}), [{"low": 5}] * 5),
+        (2, [3]),
+    )
+    a: In(5)
+    o: Out(35)
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        rows = []
+        for number, (shape, init) in enumerate(self.MEMORIES):
+            memory = Memory(shape=shape, depth=len(init), init=init)
+            m.submodules[f"memory{number}"] = memory
+            port = memory.read_port(domain="comb")
+            m.d.comb += port.addr.eq(self.a)
+            # Beyond the last row, both may give anything.
+            rows.append(Mux(self.a < len(init), Value.cast(port.data), 0))
+        m.d.comb += self.o.eq(Cat(*rows))
+        return m
+
+
 class Everything(wiring.Component):
-    """All operators, and the structure, on the same inputs."""
+    """All operators, the structure, and the memories, on the same inputs."""
 
     def __init__(self):
         results = {name: Out(24 * len(PAIRS)) for name in OPERATORS}
-        super().__init__({name: In(shape) for name, shape in SHAPES.items()} | results | {"parts": Out(12)})
+        super().__init__(
+            {name: In(shape) for name, shape in SHAPES.items()}
+            | results
+            | {"parts": Out(12), "contents": Out(35)}
+        )
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.submodules.parts = parts = Parts()
+        m.submodules.contents = contents = Contents()
         m.d.comb += [parts.a.eq(self.b), self.parts.eq(parts.o.as_value())]
+        m.d.comb += [contents.a.eq(self.a), self.contents.eq(contents.o)]
         for name in OPERATORS:
             formula = Formula(name)
             m.submodules[name] = formula
@@ -122,7 +157,7 @@ endmodule
 
 
 def test_every_operator_on_every_input_is_what_amaranth_makes_of_it(tmp_path):
-    outputs = {name: 24 * len(PAIRS) for name in OPERATORS} | {"parts": 12}
+    outputs = {name: 24 * len(PAIRS) for name in OPERATORS} | {"parts": 12, "contents": 35}
     sources = [
         verilog.convert(Everything(), name="gold"),
         to_verilog(Everything(), name="gate"),
@@ -137,11 +172,16 @@ def test_every_operator_on_every_input_is_what_amaranth_makes_of_it(tmp_path):
     assert different == ["the planted difference"]
 
 
-@pytest.mark.parametrize("component", [Everything, Parts])
+@pytest.mark.parametrize("component", [Everything, Parts, Contents])
 def test_what_is_generated_is_clean(component, tmp_path):
     path = tmp_path / f"{TOPLEVEL}.v"
     path.write_text(to_verilog(component(), name=TOPLEVEL))
     assert lint(path) == ""
+
+
+def test_a_row_is_written_once_however_many_are_the_same():
+    verilog = to_verilog(Contents(), name=TOPLEVEL)
+    assert [verilog.count(row) for row in ("= 8'ha5;", "= 8'h00;")] == [1 + 12, 1 + 1]
 
 
 CELL = """module \\top
