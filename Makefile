@@ -7,6 +7,8 @@ STAMP := $(VENV)/.ready
 # Some 200 MB, for `make synth` alone, and in an environment of its own; pyproject.toml says why.
 SYNTH_VENV := .venv-synth
 SYNTH_STAMP := $(SYNTH_VENV)/.ready
+# Some 50 MB, for `make browser` alone.
+BROWSER_STAMP := $(VENV)/.browser
 
 # Parameters: DEVICE=rng|blk|net|vmmci  INTERFACE=modern|transitional|legacy  WIDTH=64|128|256  QUEUES=n  RAM_SECTORS=n  SEED=n  IMAGE=path  WAVES=1
 #             BACKEND=model|native|cocotb  VARIANT=names...  KERNEL=series...  ROW=words  CONFIG=names...  MODULES=1  SEEDS=n  STEPS=n,n
@@ -25,7 +27,7 @@ FUZZ := $(if $(DEVICE),--device $(DEVICE)) $(if $(WIDTH),--width $(WIDTH)) $(if 
 SIM := $(COMMON) $(if $(SEED),--seed $(SEED)) $(if $(IMAGE),--image "$(IMAGE)") $(if $(filter 1,$(WAVES)),--waves)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sim guest conformance bench synth fuzz test hdl lint clean
+.PHONY: help setup sim guest conformance bench synth fuzz test browser hdl lint clean
 
 help: ## this list
 	@echo "make TARGET [DEVICE=rng|blk|net|vmmci] [INTERFACE=modern|transitional|legacy]"
@@ -59,6 +61,9 @@ fuzz: $(STAMP) ## random bad input: malformed rings, wrong and missing completio
 test: $(STAMP) ## run all tests
 	@$(BIN)/virtio-endpoint test -n auto --dist worksteal
 
+browser: $(STAMP) $(BROWSER_STAMP) ## test the page of the conformance report in Chromium, which has to be there
+	@$(BIN)/python -m pytest tests/browser
+
 hdl: $(STAMP) ## write Verilog into build/hdl
 	@$(BIN)/virtio-endpoint hdl $(HDL)
 
@@ -79,6 +84,10 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(BROWSER_STAMP): requirements-browser.lock $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
 $(SYNTH_STAMP): requirements-synth.lock

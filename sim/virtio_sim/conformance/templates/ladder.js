@@ -117,6 +117,7 @@ function ladder(events, message) {
         "host"),
       svg("text", { x: right + 10, y: 18, "text-anchor": "end", class: "head device" }, "device"));
     drawing.setAttribute("viewBox", `0 0 ${width} ${y + 30}`);
+    drawing.style.height = `${y + 30}px`;
     drawing.setAttribute("aria-label", `what passed between host and device before the failure, ${shown.length} `
       + "events; arrow keys tell them one by one");
     more.hidden = all;
@@ -128,7 +129,7 @@ function ladder(events, message) {
     const step = { ArrowDown: 1, ArrowUp: -1, Home: -1e6, End: 1e6 }[event.key];
     if (step === undefined) return;
     event.preventDefault();
-    pick(picked < 0 ? (step > 0 ? 0 : groups.length - 1) : picked + step);
+    pick(picked < 0 && step === -1 ? groups.length - 1 : picked + step);
   });
   let drawn = 0;
   new ResizeObserver(() => {
@@ -137,5 +138,6 @@ function ladder(events, message) {
       draw();
     }
   }).observe(box);
+  draw(); // with some width, so that what is below it has its place at once
   return box;
 }

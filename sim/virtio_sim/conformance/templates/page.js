@@ -163,7 +163,9 @@ function show(wanted) {
 function go(requirement) {
   if (requirement.row.hidden) choose({});
   requirement.row.open = true;
-  requirement.row.scrollIntoView({ block: "start" });
+  const there = () => requirement.row.scrollIntoView({ block: "start" });
+  there();
+  requestAnimationFrame(there); // again when the rows that it came by have their true height
   requirement.row.firstElementChild.focus({ preventScroll: true });
 }
 
@@ -296,6 +298,7 @@ document.addEventListener("keydown", (event) => {
 Object.values(controls).forEach((control) => control.addEventListener("input", filter));
 at("clear").addEventListener("click", () => choose({}));
 addEventListener("hashchange", follow);
+if (location.hash) history.scrollRestoration = "manual";
 function follow() {
   const wanted = requirements.find(({ id }) => id === decodeURIComponent(location.hash.slice(1)));
   if (wanted) go(wanted);
