@@ -62,7 +62,7 @@ test: $(STAMP) ## run all tests
 	@$(BIN)/virtio-endpoint test -n auto --dist worksteal
 
 browser: $(STAMP) $(BROWSER_STAMP) ## test the page of the conformance report in Chromium, which has to be there
-	@$(BIN)/python -m pytest tests/browser
+	@$(BIN)/python -m pytest tests/browser/page.py
 
 hdl: $(STAMP) ## write Verilog into build/hdl
 	@$(BIN)/virtio-endpoint hdl $(HDL)
