@@ -4,14 +4,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
-# Some 200 MB, for `make synth` alone, and in an environment of its own; pyproject.toml says why.
+# Some 200 MB, for `make synth` and `make mutation`, and in an environment of its own; pyproject.toml says why.
 SYNTH_VENV := .venv-synth
 SYNTH_STAMP := $(SYNTH_VENV)/.ready
 # Some 50 MB, for `make browser` alone.
 BROWSER_STAMP := $(VENV)/.browser
 
 # Parameters: DEVICE=rng|blk|net|vmmci  INTERFACE=modern|transitional|legacy  WIDTH=64|128|256  QUEUES=n  RAM_SECTORS=n  SEED=n  IMAGE=path  WAVES=1
-#             BACKEND=model|native|cocotb  VARIANT=names...  KERNEL=series...  ROW=words  CONFIG=names...  MODULES=1  SEEDS=n  STEPS=n,n
+#             BACKEND=model|native|cocotb  VARIANT=names...  KERNEL=series...  ROW=words  CONFIG=names...  MODULES=1  SEEDS=n  STEPS=n,n  MUTANTS=n
 COMMON := $(if $(DEVICE),--device $(DEVICE)) $(if $(INTERFACE),--interface $(INTERFACE)) \
 	$(if $(WIDTH),--width $(WIDTH)) $(if $(QUEUES),--queues $(QUEUES))
 HDL := $(COMMON) $(if $(RAM_SECTORS),--ram-sectors $(RAM_SECTORS))
@@ -24,10 +24,11 @@ SYNTH := $(foreach config,$(CONFIG),--config $(config)) $(if $(filter 1,$(MODULE
 FUZZ := $(if $(DEVICE),--device $(DEVICE)) $(if $(WIDTH),--width $(WIDTH)) $(if $(QUEUES),--queues $(QUEUES)) \
 	$(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(STEPS),--steps $(STEPS)) \
 	$(if $(BACKEND),--backend $(BACKEND))
+MUTATION := $(if $(DEVICE),--device $(DEVICE)) $(if $(MUTANTS),--mutants $(MUTANTS)) $(if $(SEED),--seed $(SEED))
 SIM := $(COMMON) $(if $(SEED),--seed $(SEED)) $(if $(IMAGE),--image "$(IMAGE)") $(if $(filter 1,$(WAVES)),--waves)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sim guest conformance bench synth fuzz test browser hdl lint clean
+.PHONY: help setup sim guest conformance bench synth fuzz mutation test browser hdl lint clean
 
 help: ## this list
 	@echo "make TARGET [DEVICE=rng|blk|net|vmmci] [INTERFACE=modern|transitional|legacy]"
@@ -38,6 +39,7 @@ help: ## this list
 	@echo "     [BACKEND=model|native|cocotb] [VARIANT='split-event packed'] [SEED=n] for conformance"
 	@echo "     [CONFIG='rng-64 blk-128'] [MODULES=1] [SEED=n] for synth"
 	@echo "     [SEEDS=n] [SEED=n] [STEPS=n,n] [BACKEND=native|model] for fuzz"
+	@echo "     [DEVICE=rng|blk] [MUTANTS=n] [SEED=n] for mutation"
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 15
 
 sim: $(STAMP) ## simulate: entropy, a FAT file system through virtio-blk, datagrams, a guest with vmmci
@@ -57,6 +59,9 @@ synth: $(STAMP) $(SYNTH_STAMP) ## area on three FPGA families, and clock on ECP5
 
 fuzz: $(STAMP) ## random bad input: malformed rings, wrong and missing completions
 	@$(BIN)/virtio-endpoint fuzz $(FUZZ)
+
+mutation: $(STAMP) $(SYNTH_STAMP) ## does the test list see bugs? planted ones, and mutants of the gateware
+	@PATH="$(CURDIR)/$(SYNTH_VENV)/bin:$$PATH" $(BIN)/virtio-endpoint mutation $(MUTATION)
 
 test: $(STAMP) ## run all tests
 	@$(BIN)/virtio-endpoint test -n auto --dist worksteal

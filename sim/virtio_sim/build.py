@@ -94,9 +94,15 @@ def native_library(verilog: str, configuration: Configuration, *, waves: bool = 
     return native_harness(verilog, name=configuration.name, width=configuration.width, port=port, waves=waves)
 
 
-def native_harness(verilog: str, *, name: str, width: int, port: str = "", waves: bool = False) -> Path:
-    """The same above any design with raw streams; ``port`` is what there is behind it."""
+def native_harness(
+    verilog: str, *, name: str, width: int, port: str = "", waves: bool = False, more: Path | None = None
+) -> Path:
+    """The same above any design with raw streams; ``port`` is what there is behind it.
+
+    ``more`` is a source that includes the harness and adds to it.
+    """
     harness = Path(__file__).parent / "native"
+    source = harness / "harness.cpp"
     return _built(
         with_registered_inputs(verilog, name=TOPLEVEL),
         name=f"native-{name}",
@@ -105,8 +111,8 @@ def native_harness(verilog: str, *, name: str, width: int, port: str = "", waves
         options=NATIVE_VERILATE,
         flags="-fPIC -std=c++17",
         defines=f"-I{harness} -DVN_WIDTH={width}" + (f" -D{port}" if port else ""),
-        sources=[harness / "harness.cpp"],
-        headers=sorted(harness.glob("*.h")),
+        sources=[more or source],
+        headers=[*sorted(harness.glob("*.h")), *([source] if more else [])],
         link="-shared",
         compile=NATIVE_COMPILE,
         waves=waves,

@@ -24,6 +24,7 @@ from .guest.artifacts import ArtifactError
 from .guest.command import guest
 from .hdl import generate
 from .job import Job
+from .mutation.command import mutation
 from .native.library import LinkModel
 from .report import TestResult, table, write_report
 from .synth.command import synth
@@ -258,6 +259,7 @@ app.command()(conformance)
 app.command()(bench)
 app.command()(fuzz)
 app.command()(synth)
+app.command()(mutation)
 
 
 @app.command(name="lint")

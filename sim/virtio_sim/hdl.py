@@ -21,7 +21,7 @@ from .build import TOPLEVEL, kept
 from .config import Configuration
 from .verilog import to_verilog
 
-__all__ = ["generate"]
+__all__ = ["SOURCES", "endpoint", "generate"]
 
 SERIAL = b"virtio-endpoint"
 
@@ -50,7 +50,12 @@ SOURCES = _sources()
 
 
 def _converted(configuration: Configuration) -> str:
-    endpoint = Endpoint(
+    return to_verilog(endpoint(configuration), name=TOPLEVEL)
+
+
+def endpoint(configuration: Configuration) -> Endpoint:
+    """The same before it is converted to anything."""
+    return Endpoint(
         device=_device(configuration),
         interface=Interface(configuration.interface),
         queue_size=configuration.queue_size,
@@ -60,7 +65,6 @@ def _converted(configuration: Configuration) -> str:
         completion_timeout=configuration.completion_timeout,
         config_hold=configuration.config_hold,
     )
-    return to_verilog(endpoint, name=TOPLEVEL)
 
 
 def _device(configuration: Configuration) -> Device:

@@ -1,5 +1,6 @@
 """A bench on the native backend: the endpoint in this process, what is behind it, and the host."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from cocotbext.virtio.backends.native import NativeHost
@@ -26,15 +27,16 @@ async def bring_up(
     transport: str | None = None,
     habit: str = "natural",
     watched: bool = True,
+    make: Callable[..., NativeEndpoint] = NativeEndpoint,
 ) -> tuple[Bench, NativeHost]:
     """Enumerate an endpoint of its own out of ``library``, which is that of ``configuration``.
 
     ``link`` has the link, its stalls and their seed, ``seed`` is for the rest. ``disk`` is what a block
     device shows, by default 64 empty sectors; ``clock`` is the time of a vmmci. The driver uses the
     interface ``transport``, by default the modern one where there is one. What is not ``watched`` is
-    fast: no checkers, no raw packets.
+    fast: no checkers, no raw packets. ``make`` makes the endpoint.
     """
-    endpoint = NativeEndpoint(library, link=link)
+    endpoint = make(library, link=link)
     host = NativeHost(endpoint, period_ns=PERIOD_NS, seed=seed, watched=watched)
     bench = bench_of(
         configuration,
