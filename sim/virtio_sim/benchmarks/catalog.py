@@ -74,7 +74,7 @@ BENCHMARKS = (
     ),
     Benchmark(
         "scaling",
-        "the same out of many queues, on endpoints for as many pairs, which take minutes to build",
+        "the same on 1 to 127 pairs at once, of endpoints with as many, which take a minute to build each",
         _quiet(endpoint.scaling),
     ),
     Benchmark(

@@ -15,7 +15,7 @@ from .on_native import measure
 from .reference import LINK
 from .report import Row
 from .traffic import Kind, Traffic
-from .workloads import FRAME, NET_HEADER, QUEUES, WORKLOADS
+from .workloads import FRAME, NET_HEADER, PAIRS, WORKLOADS
 
 __all__ = [
     "both_ways",
@@ -112,8 +112,9 @@ def latency(seed: int) -> Iterator[Row]:
     yield Row("latency", name, words, last, None, 80, True)
 
 
-#: Frames of 64 bytes until a measurement ends, at least, and for each queue.
-FRAMES, FRAMES_OF_QUEUE = 3_000, 60
+#: Frames of 64 bytes until a measurement ends, at least, and for each pair. A quarter of them passes before
+#: counting begins, which is more than the device has under way.
+FRAMES, FRAMES_OF_PAIR = 3_000, 80
 #: What a frame takes of the link with its header, as a read and as a write.
 FRAME_BYTES = len(FRAME) + NET_HEADER
 SENT, RECEIVED = LINK.cycles(LINK.read(FRAME_BYTES)), LINK.cycles(LINK.write(FRAME_BYTES))
@@ -121,24 +122,28 @@ PACKETS = {"out": (False, SENT), "in": (True, RECEIVED)}
 PER_PACKET = "cycles per packet"
 
 
+def _packets(way: str, pairs: int, seed: int) -> tuple[str, float, float]:
+    """Configuration, cycles per frame, and bytes for rings."""
+    work = WORKLOADS[f"packets {way}, {pairs} pairs"]
+    traffic = measure(work, max(FRAMES, FRAMES_OF_PAIR * pairs), seed=seed)
+    return work.configuration.name, *traffic.per_packet(to_host=PACKETS[way][0])
+
+
 def small_packets(seed: int) -> Iterator[Row]:
     """Frames of 64 bytes on one pair of queues."""
-    for way, (to_host, limit) in PACKETS.items():
-        work = WORKLOADS[f"packets {way}"]
-        cycles, rings = measure(work, FRAMES, seed=seed).per_packet(to_host=to_host)
-        name = work.configuration.name
+    for way, (_, limit) in PACKETS.items():
+        name, cycles, rings = _packets(way, 1, seed)
         yield Row(f"small packets {way}", name, PER_PACKET, cycles, limit, 6, True)
         yield Row(f"ring overhead, packets {way}", name, "link bytes per packet", rings, None, 40, True)
 
 
 def scaling(seed: int) -> Iterator[Row]:
-    """Frames of 64 bytes out of many queues; the goal is what one queue does, and 10 % more."""
-    one = None
-    for count in QUEUES:
-        work = WORKLOADS[f"{count} queues out"]
-        completed = max(FRAMES, FRAMES_OF_QUEUE * count)
-        cycles, _ = measure(work, completed, seed=seed).per_packet(to_host=False)
-        bench = f"scaling, {count} queue{'s' * (count > 1)} out"
-        goal = None if one is None else 1.1 * one
-        yield Row(bench, work.configuration.name, PER_PACKET, cycles, SENT, goal, True)
-        one = one or cycles
+    """Frames of 64 bytes on many pairs of queues; the goal is what one pair does, and 10 % more."""
+    one: dict[str, float] = {}
+    for pairs in PAIRS:
+        for way, (_, limit) in PACKETS.items():
+            name, cycles, _ = _packets(way, pairs, seed)
+            goal = 1.1 * one[way] if way in one else None
+            one.setdefault(way, cycles)
+            bench = f"scaling, {pairs} pair{'s' * (pairs > 1)} {way}"
+            yield Row(bench, name, PER_PACKET, cycles, limit, goal, True)

@@ -1,6 +1,7 @@
 """A workload on the native harness."""
 
 from dataclasses import replace
+from itertools import cycle
 
 from cocotbext.virtio.backends.native import run
 from virtio_models.disk import Disk
@@ -12,13 +13,13 @@ from ..native.bring_up import bring_up
 from ..native.library import LinkModel, NativeEndpoint
 from .reference import MODEL
 from .traffic import Traffic
-from .workloads import DISK_SECTORS, FRAME, Workload, begin
+from .workloads import DISK_SECTORS, Workload, begin, incoming
 
 __all__ = ["measure"]
 
 
-#: More frames than any measurement takes.
-ENDLESS = 1 << 40
+#: Of the cable in Mbit/s: frames begin right behind each other.
+CABLE = 400_000
 
 
 def measure(workload: Workload, completed: int, *, seed: int, link: LinkModel = MODEL) -> Traffic:
@@ -40,7 +41,9 @@ def measure(workload: Workload, completed: int, *, seed: int, link: LinkModel = 
             endpoint.storage_memory(bytearray(DISK_SECTORS * SECTOR_BYTES), DISK_SECTORS)
         load, traffic = await begin(bench, workload)
         if workload.frames:
-            endpoint.traffic(FRAME, ENDLESS)
+            frames = cycle(incoming(workload.configuration.queues))
+            endpoint.network(lambda _: None, lambda: (next(frames), False, False))
+            endpoint.cable(True, CABLE)
 
         def take() -> None:
             for packet in endpoint.packets():

@@ -16,7 +16,18 @@ from .load import PAGE, Chain, Load, aligned_rings
 from .reference import WIDTH, configure
 from .traffic import Kind, Traffic
 
-__all__ = ["BULK", "DISK_SECTORS", "FRAME", "NET_HEADER", "QUEUES", "WORKLOADS", "Workload", "begin", "blk"]
+__all__ = [
+    "BULK",
+    "DISK_SECTORS",
+    "FRAME",
+    "NET_HEADER",
+    "PAIRS",
+    "WORKLOADS",
+    "Workload",
+    "begin",
+    "blk",
+    "incoming",
+]
 
 #: Bytes for header and status of a block request, so that neither shares a line with another one's.
 HEADER = 64
@@ -27,10 +38,12 @@ SETTLING_NS = 8_000
 #: Of the disk behind a block device.
 DISK_SECTORS = 1 << 15
 #: 64 bytes of Ethernet to the address that the endpoint has, the header in front, and buffers for both.
-FRAME = bytes.fromhex("025600000001 025600000002 88b5") + bytes(50)
-NET_HEADER, SENT_ROOM, FRAME_ROOM = 12, 128, 2048
-#: Entries of a queue of a network device, all of which are in use.
-NET_DEPTH = 256
+STATION, PEER = bytes.fromhex("025600000001"), bytes.fromhex("0256000001")
+FRAME = STATION + PEER + bytes.fromhex("00 88b5") + bytes(50)
+NET_HEADER, SENT_ROOM, FRAME_ROOM = 12, 128, 1536
+#: Entries of a queue of a network device, all of which are in use; and the most buffers for frames that there
+#: is memory for, of which with many pairs each queue has fewer.
+NET_DEPTH, FRAME_BUFFERS = 256, 7 << 10
 #: What common drivers use.
 EVENT_IDX = RingVariant(event_idx=True)
 TABLES = RingVariant(event_idx=True, indirect=True)
@@ -58,7 +71,7 @@ class Workload:
     queue_size
         Entries of each queue.
     frames
-        Whether there are frames on the cable all the time.
+        Whether there are frames on the cable all the time, those of :func:`incoming`.
     """
 
     configuration: Configuration
@@ -77,12 +90,22 @@ async def begin(bench: Bench, workload: Workload) -> tuple[Load, Traffic]:
     aligned_rings(device)
     await configure(device)
     await device.start(queue_size=workload.queue_size, variant=workload.variant)
-    if workload.configuration.device == "net" and workload.configuration.queues > 1:
-        await VirtioNet(device).set_pairs(workload.configuration.queues)
+    if workload.configuration.device == "net" and (pairs := workload.configuration.queues) > 1:
+        card = VirtioNet(device)
+        await card.set_pairs(pairs)
+        if workload.frames:
+            # Frames come to the pair on which their conversation was last sent.  [virtio 1.4 §5.1.6.5.5]
+            for pair, frame in enumerate(incoming(pairs)):
+                await card.send(frame[6:12] + frame[:6] + frame[12:], pair=pair)
     await bench.host.sleep(SETTLING_NS)
     load = workload.load(device)
     (arena,) = memory.arenas
     return load, Traffic(range(arena.base, arena.base + len(arena.store)), load.areas)
+
+
+def incoming(pairs: int) -> list[bytes]:
+    """Frames from as many stations, one for each pair."""
+    return [FRAME[:11] + bytes([number]) + FRAME[12:] for number in range(pairs)]
 
 
 def blk(
@@ -151,21 +174,21 @@ def rng(device: VirtioDevice) -> Load:
     return Load(device, {0: [Chain((), [(data.address, 1)])]}, areas)
 
 
-def _sending(pairs: int) -> Workload:
-    """Short frames out of the transmit queues of so many pairs."""
+def _packets(kind: NetQueue, pairs: int) -> Workload:
+    """Short frames on the queues of so many pairs."""
     configuration = Configuration("net", WIDTH, tags=64, queue_size=NET_DEPTH, queues=pairs)
-    return Workload(
-        configuration, net(NetQueue.TRANSMIT, depth=NET_DEPTH, queues=pairs), queue_size=NET_DEPTH
-    )
+    receive = kind == NetQueue.RECEIVE
+    depth = min(NET_DEPTH, FRAME_BUFFERS // pairs) if receive else NET_DEPTH
+    load = net(kind, depth=depth, queues=pairs)
+    return Workload(configuration, load, queue_size=NET_DEPTH, frames=receive)
 
 
 #: With more than 32 tags for data, the rings have more of their own too. 32 chains, because with more reads
 #: under way than the link needs, each one takes as long as those before it.
 BLK = Configuration("blk", WIDTH, tags=64, chains=32)
 RNG = Configuration("rng", WIDTH)
-NET = Configuration("net", WIDTH, tags=64, queue_size=NET_DEPTH)
-#: How many queues send at once, on an endpoint with as many pairs.
-QUEUES = (1, 4, 16, 64, 127)
+#: How many pairs of queues are busy at once, on an endpoint with as many; with 127 it has 255 queues.
+PAIRS = (1, 4, 16, 64, 127)
 #: By name, so that a simulator that is started for one finds it.
 WORKLOADS = {
     "bulk to host": Workload(BLK, blk(BlkReqType.IN, size=BULK, depth=32), TABLES),
@@ -173,9 +196,8 @@ WORKLOADS = {
     "both ways": Workload(BLK, blk(BlkReqType.IN, BlkReqType.OUT, size=BULK, depth=32), TABLES),
     "random reads": Workload(BLK, blk(BlkReqType.IN, size=PAGE, depth=32), TABLES),
     "random writes": Workload(BLK, blk(BlkReqType.OUT, size=PAGE, depth=32), TABLES),
-    "packets out": _sending(1),
-    "packets in": Workload(NET, net(NetQueue.RECEIVE, depth=NET_DEPTH), queue_size=NET_DEPTH, frames=True),
-    **{f"{count} queues out": _sending(count) for count in QUEUES},
+    **{f"packets out, {pairs} pairs": _packets(NetQueue.TRANSMIT, pairs) for pairs in PAIRS},
+    **{f"packets in, {pairs} pairs": _packets(NetQueue.RECEIVE, pairs) for pairs in PAIRS},
     # Without the event index: this driver is so fast that it would ask for a later interrupt in time.
     "latency": Workload(RNG, rng, PLAIN),
 }
