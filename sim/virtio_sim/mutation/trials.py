@@ -18,8 +18,10 @@ from ..native.library import LinkModel, NativeEndpoint
 from .netlist import Mutant, Netlist
 from .processes import limit, spread
 
-__all__ = ["Clean", "Kill", "Trial", "Trials", "build"]
+__all__ = ["HARNESS", "Clean", "Kill", "MutantEndpoint", "Trial", "Trials", "build"]
 
+#: The native harness, and what mutants need besides.
+HARNESS = Path(__file__).with_name("mutants.cpp")
 #: Of a case, in real time: many times what the longest one takes on a busy machine.
 LIMIT_S = 60.0
 #: Thousandths of all cycles in which a stream of the link pauses, and the seed of everything random.
@@ -89,7 +91,7 @@ def build(run: Run, netlist: Netlist) -> Path:
         name=f"mutants-{configuration.name}",
         width=configuration.width,
         port=NATIVE_PORTS[configuration.device],
-        more=Path(__file__).with_name("mutants.cpp"),
+        more=HARNESS,
     )
 
 
@@ -151,14 +153,21 @@ class Trials:
     ) -> Iterator[tuple[Mutant, Kill | None]]:
         """Each mutant with the trials that reach it, until one fails; as it is decided.
 
-        Those that found most so far come first, and at the beginning those that reach most. So which trial is
-        the first to find a mutant depends on what was found before; whether one does, does not.
+        Those that found most in their time so far come first; of the others each case with one driver before
+        any with a second one, and the quickest first. So which trial is the first to find a mutant depends on
+        what was found before; whether one does, does not.
         """
         usable = {trial: found for trial, found in clean.items() if not found.message}
         kills: Counter[str] = Counter()
+        drivers: Counter[str] = Counter()
+        nth = {}
+        for trial in usable:
+            nth[trial] = drivers[trial.case.name]
+            drivers[trial.case.name] += 1
 
-        def worth(trial: Trial) -> tuple[float, int]:
-            return kills[str(trial)] / usable[trial].wall_s, len(usable[trial].reached)
+        def worth(trial: Trial) -> tuple[float, int, float]:
+            wall_s = usable[trial].wall_s
+            return kills[str(trial)] / wall_s, -nth[trial], -wall_s
 
         def work(mutant: Mutant, tell: Callable[[Any], None]) -> None:
             for trial in sorted(usable, key=worth, reverse=True):

@@ -32,7 +32,7 @@ __all__ = ["Bug", "Seen", "bug", "bugs", "seen"]
 #: Modules of this package that hold bugs.
 MODULES = (
     *("device", "pci", "split", "packed", "queues", "legacy", "legacy_header", "intx", "reads"),
-    *("rng", "blk", "net", "vmmci"),
+    *("rng", "blk", "net", "vmmci", "hostile"),
 )
 VARIANTS = {variant.name: variant for variant in variants()}
 
