@@ -28,11 +28,12 @@ def shared_run(
     deadline_s: float,
     driver: tuple[str, str] | None = None,
     variant: str | None = None,
+    only: tuple[str, ...] = (),
 ) -> Outcome:
     """The outcome of ``module`` on a design; run by the first worker that asks, once per test session.
 
     ``driver`` is the transport and the habit of its driver, and ``variant`` the name of its variant of rings,
-    where the module wants to know.
+    where the module wants to know, and ``only`` are the cases that are run, of all that there are.
     """
     name = "-".join((configuration.name, *(driver or ()), *((variant,) if variant else ()), f"stall-{stall}"))
     directory = build_root() / kind / name
@@ -42,6 +43,8 @@ def shared_run(
         arguments |= {"transport": driver[0], "habit": driver[1]}
     if variant is not None:
         arguments["variant"] = variant
+    if only:
+        arguments["only"] = only
     with locked(directory / "session.lock"):
         return once(
             directory / "outcome", lambda: _simulate(module, configuration, arguments, directory, deadline_s)

@@ -75,6 +75,13 @@ def test_every_requirement_is_accounted_for_on_the_gateware(device):
     assert Status.FAILED not in standing(device).values()
 
 
+@pytest.mark.parametrize("device", ["rng", "blk", "net"])
+def test_every_duty_of_a_driver_is_broken_on_purpose_or_has_a_reason(device):
+    found = standing(device, broken)
+    assert [identity for identity, status in found.items() if status == Status.MISSING] == []
+    assert sum(status == Status.PROVEN for status in found.values()) > 90
+
+
 @pytest.mark.parametrize("device", ["rng", "blk"])
 def test_resets_of_single_queues_concern_only_who_offers_them(device):
     about = [

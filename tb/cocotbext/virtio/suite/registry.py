@@ -118,6 +118,10 @@ MODULES: dict[str, Variants] = {
     "net": EVERY,
     "queues": EVERY,
     "vmmci": ONCE,
+    "outages": EVERY,
+    "hostile_setup": ONCE,
+    "hostile_rings": EVERY,
+    "hostile_requests": ONCE,
 }
 
 #: Virtio device ids by their short names.
