@@ -186,7 +186,7 @@ def test_most_cases_for_queues_run_through_both_interfaces():
 
 def test_cases_that_need_raw_packets_run_only_where_they_are():
     needing = {name for name, entry in EVERY.items() if "link" in entry.needs}
-    assert {name.partition(".")[0] for name in needing} == {"bus", "malformed", "dma"}
+    assert {name.partition(".")[0] for name in needing} == {"bus", "malformed", "dma", "outages"}
     for device in ("rng", "blk"):
         assert not needing & {entry.name for entry in cases(device, backend="model")}
         assert needing & {entry.name for entry in cases(device, backend="cocotb")}
