@@ -159,11 +159,15 @@ class Trials:
         """
         usable = {trial: found for trial, found in clean.items() if not found.message}
         kills: Counter[str] = Counter()
-        drivers: Counter[str] = Counter()
-        nth = {}
+        of_case: dict[str, list[Trial]] = {}
         for trial in usable:
-            nth[trial] = drivers[trial.case.name]
-            drivers[trial.case.name] += 1
+            of_case.setdefault(trial.case.name, []).append(trial)
+        # Each case begins with another driver than the one before it.
+        nth = {
+            trial: (place - first) % len(same)
+            for first, same in enumerate(of_case.values())
+            for place, trial in enumerate(same)
+        }
 
         def worth(trial: Trial) -> tuple[float, int, float]:
             wall_s = usable[trial].wall_s
