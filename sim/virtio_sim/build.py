@@ -62,20 +62,20 @@ def build_root() -> Path:
     return Path("build").absolute()
 
 
-def simulator(verilog: str, *, name: str, waves: bool = False) -> Path:
-    """Executable that simulates ``verilog``, whose top module is :data:`TOPLEVEL`.
+def simulator(verilog: str, *, name: str, top: str = TOPLEVEL, waves: bool = False) -> Path:
+    """Executable that simulates ``verilog``, whose top module is ``top``.
 
-    A test bench sees its ports, which are declared in lines of their own as in generated Verilog. It is
-    built only if no earlier build of the same Verilog with the same options is there.
+    A test bench sees its ports if they are declared in lines of their own as in generated Verilog, and all
+    its signals if not. It is built only if no earlier build of the same with the same options is there.
     """
     library = Path(cocotb_tools.config.libs_dir)
     # Only the ports are visible to the test bench, so that the simulator may optimise the rest.
-    visible = [f'public_flat_rw -module "{TOPLEVEL}" -var "{port}"\n' for port in ports(verilog, TOPLEVEL)]
+    visible = [f'public_flat_rw -module "{top}" -var "{port}"\n' for port in ports(verilog, top) or ("*",)]
     return _built(
         verilog,
         name=name,
-        top=TOPLEVEL,
-        target=TOPLEVEL,
+        top=top,
+        target=top,
         options=VERILATE,
         settings="".join(visible),
         sources=[Path(cocotb_tools.config.share_dir) / "lib" / "verilator" / "verilator.cpp"],

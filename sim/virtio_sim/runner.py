@@ -64,17 +64,18 @@ def run(
     directory: Path,
     arguments: Mapping[str, Any],
     deadline_s: float,
+    top: str = TOPLEVEL,
     waves: bool = False,
     on_event: Callable[[dict[str, Any]], None] | None = None,
 ) -> Outcome:
-    """Run the cocotb tests of ``module``; the simulator is killed after ``deadline_s`` seconds.
+    """Run the cocotb tests of ``module`` on ``top``; the simulator is killed after ``deadline_s`` seconds.
 
     Log, results and waves are left in ``directory``; another run in the same one waits until this one
     has ended. ``on_event`` is called with each event as the test bench reports it.
     """
     directory.mkdir(parents=True, exist_ok=True)
     with locked(directory / "lock"):
-        return _run(executable, module, directory, arguments, deadline_s, waves, on_event)
+        return _run(executable, module, directory, arguments, deadline_s, top, waves, on_event)
 
 
 def _run(
@@ -83,6 +84,7 @@ def _run(
     directory: Path,
     arguments: Mapping[str, Any],
     deadline_s: float,
+    top: str,
     waves: bool,
     on_event: Callable[[dict[str, Any]], None] | None,
 ) -> Outcome:
@@ -90,7 +92,10 @@ def _run(
     for stale in (results, events):
         stale.unlink(missing_ok=True)
     events.touch()
-    settings = _settings(module, results) | {PARAMETERS: json.dumps(dict(arguments)), EVENTS: str(events)}
+    settings = _settings(top, module, results) | {
+        PARAMETERS: json.dumps(dict(arguments)),
+        EVENTS: str(events),
+    }
     command = [str(executable), *(["--trace"] if waves else [])]
     replay = _replay_script(directory, command, settings)
     started = time.monotonic()
@@ -123,7 +128,7 @@ def _run(
     return Outcome(directory, log, failures, tuple(seen), time.monotonic() - started, replay)
 
 
-def _settings(module: str, results: Path) -> dict[str, str]:
+def _settings(top: str, module: str, results: Path) -> dict[str, str]:
     """Environment of a simulator with cocotb inside."""
     library = find_libpython.find_libpython()
     if library is None:
@@ -133,7 +138,7 @@ def _settings(module: str, results: Path) -> dict[str, str]:
         "PYGPI_PYTHON_BIN": sys.executable,
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         "PYTHONUNBUFFERED": "1",
-        "COCOTB_TOPLEVEL": TOPLEVEL,
+        "COCOTB_TOPLEVEL": top,
         "COCOTB_TEST_MODULES": module,
         "COCOTB_RESULTS_FILE": str(results),
         "COCOTB_TRUST_INERTIAL_WRITES": "1",

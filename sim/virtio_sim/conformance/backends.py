@@ -1,7 +1,7 @@
 """Runs of the test list, one function per backend; each says what it found as it finds it."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from cocotbext.virtio.suite import Bench, Case, run_case
 from cocotbext.virtio.trace import Event
 from virtio_spec.virtio_pci import Interface
 
-from ..build import build_root, native_library, simulator
+from ..build import TOPLEVEL, build_root, native_library, simulator
 from ..hdl import generate
 from ..native.bring_up import bring_up
 from ..native.library import LinkModel
@@ -22,7 +22,7 @@ from ..runner import run as simulate
 from ..suite_bench import FACTS
 from .plan import Driver, Run
 
-__all__ = ["DeviceUnknown", "execute"]
+__all__ = ["DeviceUnknown", "Listener", "execute", "on_simulator", "run_one", "told_facts", "why"]
 
 
 class DeviceUnknown(Exception):
@@ -47,7 +47,7 @@ def _on_model(run: Run, seed: int, listener: Listener) -> Facts:
     for driver in run.drivers():
         bench = _model(run, driver, seed)
         for case in run.cases(driver):
-            result = _case(case, driver, bench)
+            result = run_one(case, driver, bench)
             listener(result)
             if not result.passed:
                 bench = _model(run, driver, seed)
@@ -74,7 +74,7 @@ def _on_native(run: Run, seed: int, listener: Listener) -> Facts:
     for driver in run.drivers():
         bench, host = _native(run, library, driver, seed)
         for case in run.cases(driver):
-            result = _case(case, driver, bench, host)
+            result = run_one(case, driver, bench, host)
             listener(result)
             if not result.passed:  # the next case is not to suffer from it
                 bench, host = _native(run, library, driver, seed)
@@ -91,7 +91,7 @@ def _native(run: Run, library: Path, driver: Driver, seed: int) -> tuple[Bench, 
     return bench, host
 
 
-def _case(case: Case, driver: Driver, bench: Bench, host: NativeHost | None = None) -> CaseResult:
+def run_one(case: Case, driver: Driver, bench: Bench, host: NativeHost | None = None) -> CaseResult:
     """Run one; a host that watches the link has the last word."""
     started, message = time.monotonic(), ""
     bench.host.trace.clear()
@@ -117,52 +117,63 @@ def _result(
 def _on_cocotb(run: Run, seed: int, listener: Listener) -> Facts:
     configuration = run.configuration
     executable = simulator(generate(configuration), name=configuration.name)
-    facts: Facts | None = None
-    for driver in run.drivers():
-        listed = {case.name: case for case in run.cases(driver)}
-        waiting = dict(listed)
-
-        def hear(event: Mapping[str, Any], waiting=waiting, driver=driver) -> None:
-            if case := waiting.pop(event["name"], None):
-                trace = tuple(Event(*line) for line in event.get("trace", ()))
-                message, wall_s = event["message"], event["wall_s"]
-                listener(_result(case, driver, message, wall_s, trace))
-
-        outcome = simulate(
-            executable,
-            "virtio_sim.suite_bench",
-            directory=build_root()
-            / "conformance"
-            / run.name.replace(" ", "-")
-            / str(driver).replace(" ", "-"),
-            arguments={
-                "configuration": configuration.as_dict(),
-                "stall": STALL / 1000,
-                "seed": seed,
-                "transport": driver.transport,
-                "habit": driver.habit,
-                "variant": driver.variant.name,
-            },
-            deadline_s=DEADLINE_S,
-            on_event=hear,
-        )
-        for case in waiting.values():
-            listener(_result(case, driver, f"did not run: {_why(outcome)}"))
-        facts = facts or _facts(outcome)
-    if facts is None:
-        raise DeviceUnknown(f"nothing could be found out about the device of {run.name}")
-    return facts
+    arguments = {"configuration": configuration.as_dict(), "seed": seed}
+    outcomes = [
+        on_simulator(run.name, driver, run.cases(driver), executable, arguments, listener)
+        for driver in run.drivers()
+    ]
+    return told_facts(run.name, outcomes[0])
 
 
-def _why(outcome: Outcome) -> str:
-    return "; ".join(f"{name}: {what}" for name, what in outcome.failures.items()) or f"see {outcome.log}"
+def on_simulator(
+    name: str,
+    driver: Driver,
+    cases: Sequence[Case],
+    executable: Path,
+    arguments: Mapping[str, Any],
+    listener: Listener,
+    *,
+    top: str = TOPLEVEL,
+) -> Outcome:
+    """Run ``cases`` with one driver; those that the simulation did not reach have failed."""
+    waiting = {case.name: case for case in cases}
+
+    def hear(event: Mapping[str, Any]) -> None:
+        if case := waiting.pop(event["name"], None):
+            trace = tuple(Event(*line) for line in event.get("trace", ()))
+            listener(_result(case, driver, event["message"], event["wall_s"], trace))
+
+    outcome = simulate(
+        executable,
+        "virtio_sim.suite_bench",
+        directory=build_root() / "conformance" / name.replace(" ", "-") / str(driver).replace(" ", "-"),
+        arguments={
+            **arguments,
+            "stall": STALL / 1000,
+            "transport": driver.transport,
+            "habit": driver.habit,
+            "variant": driver.variant.name,
+        },
+        deadline_s=DEADLINE_S,
+        top=top,
+        on_event=hear,
+    )
+    for case in waiting.values():
+        listener(_result(case, driver, f"did not run: {why(outcome)}"))
+    return outcome
 
 
-def _facts(outcome: Outcome) -> Facts | None:
+def told_facts(name: str, outcome: Outcome) -> Facts:
+    """What a device said of itself in a simulation; :class:`DeviceUnknown`."""
     for event in outcome.events:
         if event["name"] == FACTS:
             return Facts.from_dict({key: value for key, value in event.items() if key != "name"})
-    return None
+    raise DeviceUnknown(f"nothing could be found out about the device of {name}: {why(outcome)}")
+
+
+def why(outcome: Outcome) -> str:
+    """What went wrong in a simulation."""
+    return "; ".join(f"{name}: {what}" for name, what in outcome.failures.items()) or f"see {outcome.log}"
 
 
 _EXECUTE: dict[str, Callable[[Run, int, Listener], Facts]] = {

@@ -1,5 +1,6 @@
 """``virtio-endpoint conformance``."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,9 +12,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from ..build import build_root, locked
-from ..config import check_seed
+from ..config import ConfigError, check_seed
 from .backends import execute
 from .junit import write_junit
+from .own_run import OwnRun, own_run
 from .page import write_page
 from .plan import Run, plan
 from .report import Report, RunResult, counts, with_few_traces
@@ -42,6 +44,19 @@ def conformance(
             "If not given, a choice in which every feature meets every other one.",
         ),
     ] = None,
+    bench: Annotated[
+        str | None,
+        typer.Option(
+            "--bench",
+            help="Of your own device instead: [bold]package.module:function[/] makes a bench for it; "
+            "see docs/your-own.md.",
+        ),
+    ] = None,
+    verilog: Annotated[
+        list[Path] | None,
+        typer.Option("--verilog", help="Simulate this for the bench; can be given several times."),
+    ] = None,
+    top: Annotated[str, typer.Option("--top", help="The top module of what is simulated.")] = "",
     seed: Annotated[int, typer.Option("--seed", "-s", help="For everything random; a run repeats.")] = 1,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget the runs of earlier calls.")] = False,
 ) -> None:
@@ -50,8 +65,18 @@ def conformance(
     Runs are added to those of earlier calls in build/conformance: report.json, junit.xml, report.html. The
     exit code is 1 if anything failed.
     """
-    runs = plan(backend, device=device, interface=interface, variants_named=variant or ())
     check_seed(seed)
+    runs: Sequence[Run | OwnRun]
+    if bench is not None:
+        if device or interface:
+            raise ConfigError(
+                "--device and --interface are not for --bench: what it is, the bench says itself"
+            )
+        runs = [own_run(bench, verilog or (), top, variants=variant or (), seed=seed)]
+    elif verilog or top:
+        raise ConfigError("--verilog and --top are for --bench")
+    else:
+        runs = plan(backend, device=device, interface=interface, variants_named=variant or ())
     directory = build_root() / "conformance"
     if fresh:
         (directory / REPORT).unlink(missing_ok=True)
@@ -69,7 +94,7 @@ def conformance(
         raise typer.Exit(1)
 
 
-def _run(run: Run, seed: int, console: Console) -> RunResult:
+def _run(run: Run | OwnRun, seed: int, console: Console) -> RunResult:
     """One run, with a bar."""
     total = sum(len(run.cases(driver)) for driver in run.drivers())
     results: list[CaseResult] = []
@@ -82,8 +107,11 @@ def _run(run: Run, seed: int, console: Console) -> RunResult:
             failed = sum(not each.passed for each in results)
             progress.update(task, advance=1, failed=f"[red]{failed} failed[/]" if failed else "")
 
-        facts = execute(run, seed=seed, listener=hear)
-    return RunResult(run.name, run.backend, run.configuration.device, facts, with_few_traces(results))
+        if isinstance(run, OwnRun):
+            facts = run.execute(seed, hear)
+        else:
+            facts = execute(run, seed=seed, listener=hear)
+    return RunResult(run.name, run.backend, run.device, facts, with_few_traces(results))
 
 
 def _keep(directory: Path, result: RunResult) -> None:

@@ -10,7 +10,7 @@ from virtio_spec.virtio_pci import Interface
 
 from ..config import DEVICES, INTERFACES, ConfigError, Configuration, impatient
 
-__all__ = ["BACKENDS", "Driver", "Run", "plan"]
+__all__ = ["BACKENDS", "Driver", "Run", "check_variants", "drivers", "plan"]
 
 BACKENDS = ("model", "native", "cocotb")
 #: Devices whose data path is as wide as most: what is true of one width is tested to be true of all.
@@ -61,27 +61,15 @@ class Run:
         words = [self.backend, f"{configuration.device}{width}", configuration.interface]
         return " ".join([*words, *([configuration.profile] if configuration.profile != "default" else [])])
 
+    @property
+    def device(self) -> str:
+        """Its type."""
+        return self.configuration.device
+
     def drivers(self) -> list[Driver]:
         """All of them, the one of the modern interface first."""
-        interface = Interface(self.configuration.interface)
-        found = []
-        if interface.has_modern:
-            found += [
-                Driver("modern", "natural", variant) for variant in self._variants("modern", MODERN_VARIANTS)
-            ]
-        if interface.has_legacy:
-            habits = ("bytes",) if interface.has_modern else ("natural", "bytes")
-            for habit in habits:
-                found += [
-                    Driver("legacy", habit, variant) for variant in self._variants("legacy", LEGACY_VARIANTS)
-                ]
-        return found
-
-    def _variants(self, transport: str, otherwise: Sequence[RingVariant]) -> Sequence[RingVariant]:
-        if self.configuration.device == "vmmci":
-            return (PLAIN,)
-        named = [variant for variant in variants(transport) if variant.name in self.variants]
-        return named if self.variants else otherwise
+        configuration = self.configuration
+        return drivers(configuration.device, Interface(configuration.interface), self.variants)
 
     def cases(self, driver: Driver) -> list[Case]:
         """The test list of one driver."""
@@ -95,6 +83,30 @@ class Run:
         )
 
 
+def drivers(device: str, interface: Interface, named: Sequence[str]) -> list[Driver]:
+    """For a device with such registers; rings are those ``named``, or a choice that has every feature."""
+
+    def rings(transport: str, otherwise: Sequence[RingVariant]) -> Sequence[RingVariant]:
+        if device == "vmmci":
+            return (PLAIN,)
+        return [variant for variant in variants(transport) if variant.name in named] if named else otherwise
+
+    found = []
+    if interface.has_modern:
+        found += [Driver("modern", "natural", variant) for variant in rings("modern", MODERN_VARIANTS)]
+    if interface.has_legacy:
+        for habit in ("bytes",) if interface.has_modern else ("natural", "bytes"):
+            found += [Driver("legacy", habit, variant) for variant in rings("legacy", LEGACY_VARIANTS)]
+    return found
+
+
+def check_variants(named: Sequence[str]) -> None:
+    """:class:`ConfigError` if there is none of such a name."""
+    for name in named:
+        if name not in [variant.name for variant in variants()]:
+            raise ConfigError(f"there is no variant of rings {name!r}")
+
+
 def plan(
     backend: str, *, device: str | None = None, interface: str = "", variants_named: Sequence[str] = ()
 ) -> list[Run]:
@@ -105,9 +117,7 @@ def plan(
     """
     if backend not in BACKENDS:
         raise ConfigError(f"there is no backend {backend!r}; choose one of {', '.join(BACKENDS)}")
-    for name in variants_named:
-        if name not in [variant.name for variant in variants()]:
-            raise ConfigError(f"there is no variant of rings {name!r}")
+    check_variants(variants_named)
     runs = []
     for chosen in DEVICES if device is None else (device,):
         # A wrong name, or an interface that the device does not have, is found by the configuration.

@@ -6,7 +6,7 @@ nothing but the bench; whatever state it leaves the device in, the next case sta
 
 import importlib
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -144,6 +144,7 @@ ABILITIES = {
     "model": frozenset({"ring_reset", "notification_data", "notif_config_data"}),
     "cocotb": frozenset({"link", "ring_reset", "notification_data", "notif_config_data"}),
     "native": frozenset({"link", "ring_reset", "notification_data", "notif_config_data"}),
+    "own": frozenset(),
 }
 
 
@@ -389,11 +390,13 @@ def cases(
     interface: str | None = None,
     transport: str | None = None,
     variant: RingVariant | None = PLAIN,
+    abilities: Collection[str] = (),
 ) -> list[Case]:
     """The cases for a device type and profile, in order.
 
-    With ``backend``, ``interface`` or ``transport``, only those that run there. With ``variant``, and that
-    is the plain one if nothing is said, those for such rings; ``None`` for all.
+    With ``backend``, ``interface`` or ``transport``, only those that run there; ``abilities`` are what its
+    bench has beside those of its backend. With ``variant``, and that is the plain one if nothing is said,
+    those for such rings; ``None`` for all.
     """
     for module in MODULES:
         importlib.import_module(f".{module}", __package__)
@@ -404,7 +407,7 @@ def cases(
         if device in entry.devices
         and entry.profile == profile
         and (backend is None or not entry.backends or backend in entry.backends)
-        and (backend is None or ABILITIES[backend].issuperset(entry.needs))
+        and (backend is None or ABILITIES[backend].union(abilities).issuperset(entry.needs))
         and (interface is None or interface in entry.interfaces)
         and (transport is None or transport in entry.transports)
         and (variant is None or entry.variants(variant))
