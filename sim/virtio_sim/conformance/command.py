@@ -14,6 +14,7 @@ from rich.table import Table
 from ..build import build_root, locked
 from ..config import ConfigError, check_seed
 from .backends import execute
+from .document import write_document
 from .junit import write_junit
 from .own_run import OwnRun, own_run
 from .page import write_page
@@ -58,6 +59,9 @@ def conformance(
     ] = None,
     top: Annotated[str, typer.Option("--top", help="The top module of what is simulated.")] = "",
     seed: Annotated[int, typer.Option("--seed", "-s", help="For everything random; a run repeats.")] = 1,
+    document: Annotated[
+        bool, typer.Option("--document", help="Run nothing: put the counts of the report into the README.")
+    ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget the runs of earlier calls.")] = False,
 ) -> None:
     """Run the test list, and account for every requirement of the standard for devices.
@@ -65,6 +69,11 @@ def conformance(
     Runs are added to those of earlier calls in build/conformance: report.json, junit.xml, report.html. The
     exit code is 1 if anything failed.
     """
+    directory = build_root() / "conformance"
+    if document:
+        for path in write_document(Report.read(directory / REPORT)):
+            typer.echo(f"wrote {path}")
+        return
     check_seed(seed)
     runs: Sequence[Run | OwnRun]
     if bench is not None:
@@ -77,7 +86,6 @@ def conformance(
         raise ConfigError("--verilog and --top are for --bench")
     else:
         runs = plan(backend, device=device, interface=interface, variants_named=variant or ())
-    directory = build_root() / "conformance"
     if fresh:
         (directory / REPORT).unlink(missing_ok=True)
     console, failed = Console(), []

@@ -19,6 +19,7 @@ from cocotbext.virtio.conformance import (
     Requirement,
     Status,
     account,
+    broken,
     catalogue,
     worst,
 )
@@ -59,6 +60,11 @@ class RunResult:
     def accounts(self) -> Mapping[str, Account]:
         """Where each requirement stands."""
         return account(self.facts, self.cases)
+
+    @cached_property
+    def duties(self) -> Mapping[str, Account]:
+        """What became of the device when a driver broke each of its duties."""
+        return broken(self.facts, self.cases)
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> "RunResult":
