@@ -25,8 +25,8 @@ DUTIES = ("duties of drivers", "broken, and survived", "explained", "missing", "
 def account_of(report: Report) -> dict[str, Any]:
     """How many requirements stand where, a device's own and its driver's, and the ids of bad ones.
 
-    By device and :data:`SUBJECTS`, in their order: what the reference device shows is nothing that the gateware
-    does.
+    By :data:`SUBJECTS`, in their order, and by device: what the reference device shows says nothing about the
+    gateware.
     """
     subjects = list(dict.fromkeys(SUBJECTS.values()))
     found: dict[tuple[str, str], list[RunResult]] = {}
