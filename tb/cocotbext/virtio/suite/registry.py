@@ -112,6 +112,7 @@ MODULES: dict[str, Variants] = {
     "queue_reset": EVERY,
     "dma": EVERY,
     "config_reads": ONCE,
+    "crowds": EVERY,
     "stopped": EVERY,
     "rng": EVERY,
     "blk": EVERY,
