@@ -52,13 +52,15 @@ class _Names:
 
 def page_data(report: Report) -> dict[str, Any]:
     """The report for the page's scripts, which say how it is laid out."""
-    runs, entries = list(report.runs.values()), report.entries()
+    runs, own = list(report.runs.values()), report.entries()
+    entries = [*own, *report.duties()]
     cases, drivers, words = _Names(), _Names(), _Names()
     numbers = {entry.requirement.id: number for number, entry in enumerate(entries)}
     told = [_run(run, cases, drivers) for run in runs]
     return {
         "statuses": STATUSES,
         "runs": told,
+        "own": len(own),  # of the requirements; those behind them are for drivers
         "requirements": [_requirement(entry, runs, words) for entry in entries],
         "proves": _proves(runs, cases, numbers),
         "cases": cases.listed,
@@ -113,10 +115,11 @@ def _reason(status: Status, accounts: Mapping[str, Any]) -> str:
 def _proves(
     runs: Iterable[RunResult], case: Callable[[str], int], numbers: Mapping[str, int]
 ) -> list[list[int]]:
-    """Of each case, the requirements that it proves."""
+    """Of each case, the requirements that it proves or breaks."""
     found: dict[int, dict[int, None]] = {}
     for run in runs:
         for result in run.cases:
             mine = found.setdefault(case(result.case), {})
-            mine.update((numbers[identity], None) for identity in result.proves if identity in numbers)
+            named = (*result.proves, *result.breaks)
+            mine.update((numbers[identity], None) for identity in named if identity in numbers)
     return [list(found[number]) for number in range(len(found))]

@@ -139,13 +139,21 @@ class Report:
 
     def entries(self) -> list[Entry]:
         """All requirements for devices, in the order of the standard."""
-        devices: dict[str, list[RunResult]] = {}
-        for run in self.runs.values():
-            devices.setdefault(run.device, []).append(run)
+        return self._entries("device", {name: run.accounts for name, run in self.runs.items()})
+
+    def duties(self) -> list[Entry]:
+        """Those for drivers that a case could break, and what becomes of the devices then."""
+        return self._entries("driver", {name: run.duties for name, run in self.runs.items()})
+
+    def _entries(self, actor: str, accounts: Mapping[str, Mapping[str, Account]]) -> list[Entry]:
+        devices: dict[str, dict[str, Mapping[str, Account]]] = {}
+        for name, run in self.runs.items():
+            devices.setdefault(run.device, {})[name] = accounts[name]
+        concerned = set().union(*accounts.values())
         return [
             _entry(requirement, devices)
             for requirement in catalogue().values()
-            if requirement.actor == "device"
+            if requirement.actor == actor and (requirement.id in concerned or actor == "device")
         ]
 
     def as_dict(self) -> dict[str, Any]:
@@ -159,6 +167,7 @@ class Report:
                 for device in sorted({run.device for run in self.runs.values()})
             },
             "requirements": [entry.as_dict() for entry in entries],
+            "duties": [entry.as_dict() for entry in self.duties()],
             "runs": [asdict(run) for run in self.runs.values()],
         }
 
@@ -185,9 +194,10 @@ def counts(statuses: Iterable[Status]) -> dict[str, int]:
     return {str(status): found[status] for status in Status}
 
 
-def _entry(requirement: Requirement, devices: Mapping[str, Iterable[RunResult]]) -> Entry:
+def _entry(requirement: Requirement, devices: Mapping[str, Mapping[str, Mapping[str, Account]]]) -> Entry:
+    """``devices`` have the accounts of their runs."""
     found: dict[str, tuple[Status, Mapping[str, Account]]] = {}
     for device, runs in devices.items():
-        accounts = {run.name: run.accounts[requirement.id] for run in runs}
+        accounts = {name: account[requirement.id] for name, account in runs.items()}
         found[device] = best(each.status for each in accounts.values()), accounts
     return Entry(requirement, worst(status for status, _ in found.values()), found)

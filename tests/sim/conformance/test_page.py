@@ -51,7 +51,7 @@ def test_the_page_has_the_whole_report_and_needs_nothing_else(tmp_path):
 def test_its_data_says_of_each_requirement_where_it_stands_and_what_proves_it():
     made = report(run("native", FINE, BROKEN), run("model", FINE))
     found, statuses = page_data(made), list(Status)
-    assert len(found["requirements"]) == sum(each.actor == "device" for each in catalogue().values())
+    assert found["own"] == sum(each.actor == "device" for each in catalogue().values())
     by_id = {row[0]: (number, row) for number, row in enumerate(found["requirements"])}
     number, row = by_id["RESET-DEV-01"]
     assert [found["words"][word] for word in row[1:5]] == [
@@ -67,6 +67,15 @@ def test_its_data_says_of_each_requirement_where_it_stands_and_what_proves_it():
     status, reason = by_id["BLK-DEV-21"][1][7]["rng"]
     assert statuses[status] == Status.NOT_APPLICABLE
     assert found["words"][reason] == "it is about devices of the type blk"
+
+
+def test_behind_them_stand_the_duties_of_drivers_and_what_broke_them():
+    broke = CaseResult("hostile.it_lies", "modern natural split", (), breaks=("STATUS-DRV-01",))
+    found = page_data(report(run("native", FINE, broke)))
+    duties = found["requirements"][found["own"] :]
+    (place,) = [number for number, row in enumerate(duties) if row[0] == "STATUS-DRV-01"]
+    assert list(Status)[duties[place][6]] == Status.PROVEN
+    assert found["proves"][found["cases"].index("hostile.it_lies")] == [found["own"] + place]
 
 
 def test_its_data_has_every_case_and_of_failures_what_passed_before():

@@ -7,8 +7,10 @@ const at = (id) => document.getElementById(id);
 const many = (count, one, more = `${one}s`) => `${count.toLocaleString("en")} ${count === 1 ? one : more}`;
 
 const requirements = data.requirements.map(([id, level, area, section, condition, summary, status, devices, runs]) => ({
-  id, level: word(level), area: word(area), section: word(section), condition: word(condition), summary, status, devices,
+  actor: "", id, level: word(level), area: word(area), section: word(section), condition: word(condition), summary, status, devices,
   runs: [...runs].map(Number), tests: [] }));
+requirements.forEach((requirement, n) => { requirement.actor = n < data.own ? "device" : "driver"; });
+const own = requirements.slice(0, data.own);
 data.proves.forEach((numbers, test) => numbers.forEach((number) => requirements[number].tests.push(test)));
 const devices = [...new Set(data.runs.map((run) => run.device))].sort();
 const failures = data.runs.flatMap((run) => run.failed.map(([test, driver, ms, message, trace]) =>
@@ -63,7 +65,7 @@ function failure(found, open = false) {
     element("span", { className: "soft" }, `${found.run.name}, ${data.drivers[found.driver]}`),
     element("span", { className: "why" }, found.message)));
   return lazy(details, () => element("div", { className: "inside" },
-    element("p", {}, "It is to prove ", ...proven(found.test)),
+    element("p", {}, "It is about ", ...proven(found.test)),
     found.trace.length ? ladder(found.trace, found.message)
       : element("p", { className: "soft" }, "What passed before it was not kept.")));
 }
@@ -100,7 +102,7 @@ function tested(test) {
         right(`${(ms / 1000).toFixed(2)} s`),
         element("span", { className: "soft" }, drivers.map((driver) => data.drivers[driver]).join(", "))]))),
     ...here.flatMap((each) => each.failed.map((found) => failure(found))),
-    data.proves[test].length > 1 ? element("p", {}, "It proves ", ...proven(test)) : null));
+    data.proves[test].length > 1 ? element("p", {}, "It is about ", ...proven(test)) : null));
 }
 
 function about(requirement) {
@@ -111,7 +113,8 @@ function about(requirement) {
         ? mark(requirement.runs[n], `${run.name}: ${STATUS[requirement.runs[n]]}`) : null)))]);
   return element("div", { className: "inside" },
     element("p", { className: "soft" }, `${requirement.section}. `,
-      requirement.condition === "always" ? "It always holds." : `Condition: ${requirement.condition}.`),
+      requirement.condition === "always" ? "It always holds." : `Condition: ${requirement.condition}.`,
+      requirement.actor === "driver" ? " A test breaks it on purpose; proven is that the device survives." : ""),
     element("div", { className: "scroll" }, table(["device", "status", "why", "runs"], rows)),
     element("h3", {}, requirement.tests.length ? many(requirement.tests.length, "test") : "No test"),
     ...requirement.tests.map(tested));
@@ -130,7 +133,7 @@ const rows = requirements.map((requirement) => {
   return details;
 });
 
-const controls = Object.fromEntries(["words", "status", "device", "area", "level"].map((id) => [id, at(id)]));
+const controls = Object.fromEntries(["words", "actor", "status", "device", "area", "level"].map((id) => [id, at(id)]));
 
 function filter() {
   const wanted = controls.words.value.toLowerCase().split(/\s+/);
@@ -138,20 +141,21 @@ function filter() {
   let count = 0;
   for (const requirement of requirements) {
     const status = controls.device.value ? requirement.devices[controls.device.value][0] : requirement.status;
-    const shown = (chosen < 0 || status === chosen)
+    const shown = requirement.actor === controls.actor.value && (chosen < 0 || status === chosen)
       && (!controls.area.value || requirement.area === controls.area.value)
       && (!controls.level.value || requirement.level === controls.level.value)
       && wanted.every((part) => requirement.found.includes(part));
     requirement.row.hidden = !shown;
     count += shown;
   }
-  at("shown").textContent = `${count} of ${requirements.length}`;
+  const all = controls.actor.value === "device" ? data.own : requirements.length - data.own;
+  at("shown").textContent = `${count} of ${all}`;
   for (const tile of at("tiles").children)
     tile.setAttribute("aria-pressed", String(controls.status.value === tile.dataset.status));
 }
 
 function choose(wanted) {
-  for (const [name, control] of Object.entries(controls)) control.value = wanted[name] ?? "";
+  for (const [name, control] of Object.entries(controls)) control.value = wanted[name] ?? (name === "actor" ? "device" : "");
   filter();
 }
 
@@ -161,7 +165,7 @@ function show(wanted) {
 }
 
 function go(requirement) {
-  if (requirement.row.hidden) choose({});
+  if (requirement.row.hidden) choose({ actor: requirement.actor });
   requirement.row.open = true;
   const there = () => requirement.row.scrollIntoView({ block: "start" });
   there();
@@ -176,7 +180,7 @@ function differences() {
   for (const device of devices) {
     const backends = [...new Set(data.runs.filter((run) => run.device === device).map((run) => run.backend))];
     if (backends.length < 2) continue;
-    for (const requirement of requirements) {
+    for (const requirement of own) {
       const found = backends.map((backend) => best.find((status) => data.runs.some((run, n) =>
         run.device === device && run.backend === backend && requirement.runs[n] === status)));
       if (new Set(found).size < 2) continue;
@@ -229,10 +233,10 @@ function contrary() {
 
 function summary() {
   const tests = data.runs.reduce((sum, run) => sum + run.passed.length / 3 + run.failed.length, 0);
-  at("lead").textContent = `${requirements.length} requirements of virtio 1.4 for devices; ${devices.join(", ")} in `
+  at("lead").textContent = `${own.length} requirements of virtio 1.4 for devices; ${devices.join(", ")} in `
     + `${many(data.runs.length, "run")} of ${many(tests, "test")}, ${failures.length || "none"} of which failed. `
     + "A requirement is proven if every test of it passed; of several devices, the worst counts.";
-  at("tiles").append(...counted(requirements.map(({ status }) => status)).map((count, status) =>
+  at("tiles").append(...counted(own.map(({ status }) => status)).map((count, status) =>
     element("button", { type: "button", className: `s${status}`, "data-status": String(status), "aria-pressed": "false",
       onclick: () => show(controls.status.value === String(status) ? {} : { status }) },
     element("b", { id: `total-${STATUS[status].replace(" ", "-")}` }, String(count)), STATUS[status])));
@@ -251,15 +255,15 @@ function summary() {
   }
   at("devices").querySelector("div").append(table(["device", "", ...STATUS.map((name, n) => right(mark(n, name)))],
     devices.map((device) => {
-      const found = counted(requirements.map((requirement) => requirement.devices[device][0]));
+      const found = counted(own.map((requirement) => requirement.devices[device][0]));
       return [device, bar(found), ...found.map((count, status) => right(element("button", { type: "button",
         className: "plain", "aria-label": `${count} ${STATUS[status]} of ${device}`,
         onclick: () => show({ device, status }) }, String(count))))];
     })));
-  const areas = [...new Set(requirements.map(({ area }) => area))];
-  const concerned = areas.filter((area) => requirements.some((each) => each.area === area && each.status !== NOT_APPLICABLE));
+  const areas = [...new Set(own.map(({ area }) => area))];
+  const concerned = areas.filter((area) => own.some((each) => each.area === area && each.status !== NOT_APPLICABLE));
   at("areas").querySelector("div").append(...concerned.map((area) => {
-    const found = counted(requirements.filter((each) => each.area === area).map(({ status }) => status));
+    const found = counted(own.filter((each) => each.area === area).map(({ status }) => status));
     const total = found.reduce((sum, count) => sum + count, 0) - found[NOT_APPLICABLE];
     return element("button", { type: "button", onclick: () => show({ area }) },
       element("span", {}, element("span", {}, area),
@@ -308,4 +312,5 @@ summary();
 differences();
 at("rows").append(...rows);
 filter();
+for (const link of document.querySelectorAll("nav a")) link.hidden = at(link.hash.slice(1)).hidden;
 follow();
