@@ -28,6 +28,9 @@ __all__ = ["Request", "VirtioDevice", "probe"]
 
 #: What writable buffers hold before the device has written them.
 UNTOUCHED = 0xA5
+#: What a driver does not accept: interrupts that come of an empty ring although none are wanted, and a bit by
+#: which a device finds out drivers that accept whatever there is.  [§6.3]
+NEVER = 1 << Feature.NOTIFY_ON_EMPTY | 1 << 30
 #: PCI device ids of transitional and legacy devices; their type is the subsystem id.
 LEGACY_DEVICE_IDS = range(0x1000, 0x1040)
 
@@ -79,6 +82,8 @@ class VirtioDevice:
         Features negotiated.
     queues
         Those set up, by number.
+    mixed, write_flag
+        What its rings do; see :class:`~.ring.Ring`.
     config_vector, vector_of
         MSI-X vectors of configuration changes and of queues, as far as they are mapped.
     """
@@ -94,6 +99,7 @@ class VirtioDevice:
     ):
         self.host, self.transport, self.device_type = host, transport, device_type
         self.rng, self.variant = rng, variant
+        self.mixed = self.write_flag = True
         self.accepted = 0
         self.queues: dict[int, Ring] = {}
         self.config_vector = NO_VECTOR
@@ -169,7 +175,8 @@ class VirtioDevice:
         if missing := self.variant.features & ~offered:
             raise DriverError(f"the device does not offer {missing:#x} of a {self.variant} ring")
         wanted = ~0 if features is None else features | 1 << Feature.VERSION_1
-        self.accepted = offered & wanted & ~RING_FEATURES | self.variant.features
+        wanted &= ~(RING_FEATURES | NEVER)
+        self.accepted = offered & wanted | self.variant.features
         await self.transport.accept_features(self.accepted)
         return self.accepted
 
@@ -212,10 +219,15 @@ class VirtioDevice:
 
     def make_ring(self, number: int, size: int) -> Ring:
         """Allocate and expose a queue of the variant's format, without telling the device."""
-        if self.variant.packed:
-            return PackedQueue(self.host.memory, number, size, rng=self.rng, variant=self.variant)
+        memory, options = self.host.memory, {"rng": self.rng, "variant": self.variant}
         legacy = self.transport.interface == "legacy"
-        return SplitQueue(self.host.memory, number, size, rng=self.rng, variant=self.variant, legacy=legacy)
+        ring: Ring = (
+            PackedQueue(memory, number, size, **options)
+            if self.variant.packed
+            else SplitQueue(memory, number, size, legacy=legacy, **options)
+        )
+        ring.mixed, ring.write_flag = self.mixed, self.write_flag
+        return ring
 
     async def reset_queue(self, number: int) -> list[Request]:
         """Reset one queue and take back all that the device has of it; the requests that it had.

@@ -239,7 +239,9 @@ class PackedQueue(Ring):
             raise DriverError(f"used descriptor {at} has unknown flags {found.flags:#x}")
         batch = self._batch(found.id)
         wrote = bool(found.flags & PackedFlag.WRITE)
-        if wrote and not found.len:
+        if not self.write_flag:
+            wrote = bool(found.len)
+        elif wrote and not found.len:
             raise DriverError(f"used descriptor {at} says that something was written, and then 0 bytes")
         used, chains = self._release(batch, found.len if wrote else 0)
         count = sum(len(chain.descriptors) for chain in chains)

@@ -71,12 +71,21 @@ class Ring(ABC):
         Picks ids, places, and which chains are indirect.
     variant
         What was negotiated.
+
+    Attributes
+    ----------
+    mixed
+        Whether by chance a chain begins in the ring and ends in a table, on a split ring.
+    write_flag
+        Whether a used descriptor without WRITE says that nothing was written, on a packed ring; otherwise
+        its length alone says it.
     """
 
     def __init__(
         self, memory: HostMemory, index: int, size: int, *, rng: random.Random, variant: RingVariant
     ):
         self.memory, self.index, self.size, self.variant = memory, index, size, variant
+        self.mixed = self.write_flag = True
         self._rng = rng
         self._allocated: list[Buffer] = []
         self._grants: list[Grant] = []
@@ -197,7 +206,8 @@ class Ring(ABC):
         if dice < 0.15 and count <= self.free:
             return count
         if dice < 0.5 and count > 1 and not self.variant.packed:
-            return min(self._rng.randrange(1, count), max(self.free - 1, 0))
+            direct = min(self._rng.randrange(1, count), max(self.free - 1, 0))
+            return direct if self.mixed else 0
         return 0
 
     def table(self, entries: Sequence[Entry]) -> Buffer:

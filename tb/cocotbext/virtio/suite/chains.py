@@ -114,6 +114,7 @@ async def the_largest_queue_can_be_full(bench: Bench) -> None:
 
 
 @case(
+    needs=("robust",),
     proves=("SPLIT-DEV-03", "SPLIT-DEV-P03", "PACKED-DEV-04", "PACKED-DEV-P03", "BLK-DEV-21"),
     traps=(17,),
     breaks=("ENT-DRV-01",),

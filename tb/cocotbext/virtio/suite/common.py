@@ -48,6 +48,7 @@ async def a_reset_clears_the_registers(bench: Bench) -> None:
     common = modern(device).common
     same(await common("device_status"), 0, "device_status")
     same(await common("num_queues"), bench.queues, "num_queues")
+    await modern(device).select(bench.queue)
     same(await common("queue_size"), bench.queue_size, "queue_size")
     for name in ("queue_enable", "queue_desc", "queue_driver", "queue_device"):
         same(await common(name), 0, name)
@@ -66,7 +67,7 @@ async def the_offer_is_version_1_and_nothing_unknown(bench: Bench) -> None:
         same(await transport.common("device_feature"), 0, f"window {window:#x} of the features")
 
 
-@case(proves=("RFB-DEV-03", "RFB-DEV-08"), transports=MODERN)
+@case(needs=("card",), proves=("RFB-DEV-03", "RFB-DEV-08"), transports=MODERN)
 async def a_card_says_that_its_addresses_and_its_order_are_those_of_the_bus(bench: Bench) -> None:
     offered = await (await bench.probe()).transport.offered_features()
     same(offered & CARD, CARD, "ACCESS_PLATFORM and ORDER_PLATFORM")
@@ -111,7 +112,13 @@ async def any_subset_with_version_1_is_accepted(bench: Bench) -> None:
         same(await negotiated(bench, wanted), OK, f"FEATURES_OK for {wanted:#x}")
 
 
-@case(proves=("FEAT-DEV-03", "RFB-DEV-02"), traps=(10,), transports=MODERN, breaks=("RFB-DRV-01",))
+@case(
+    needs=("robust",),
+    proves=("FEAT-DEV-03", "RFB-DEV-02"),
+    traps=(10,),
+    transports=MODERN,
+    breaks=("RFB-DRV-01",),
+)
 async def without_version_1_features_ok_is_refused(bench: Bench) -> None:
     offered = await (await bench.probe()).transport.offered_features()
     same(await negotiated(bench, offered & ~(1 << Feature.VERSION_1)), 0, "FEATURES_OK")
@@ -130,20 +137,20 @@ async def a_feature_not_offered_is_refused(bench: Bench) -> None:
         same(await negotiated(bench, offered | 1 << bit), 0, f"FEATURES_OK with bit {bit}")
 
 
-@case(proves=("FEAT-DEV-03",), transports=MODERN)
+@case(needs=("robust",), proves=("FEAT-DEV-03",), transports=MODERN)
 async def a_refused_driver_can_try_again(bench: Bench) -> None:
     same(await negotiated(bench, 0), 0, "FEATURES_OK without any feature")
     await exercise(bench, await bench.start())
 
 
-@case(proves=("FEAT-DEV-03",), variants=EVERY, breaks=("INIT-DRV-12",))
+@case(needs=("robust",), proves=("FEAT-DEV-03",), variants=EVERY, breaks=("INIT-DRV-12",))
 async def features_stand_once_they_are_accepted(bench: Bench) -> None:
     device = await bench.start()
     await device.transport.accept_features(0)
     same(await device.transport.accepted_features(), device.accepted, "driver_feature after FEATURES_OK")
 
 
-@case(proves=("STATUS-DEV-01",), transports=MODERN, breaks=("INIT-DRV-06",))
+@case(needs=("robust",), proves=("STATUS-DEV-01",), transports=MODERN, breaks=("INIT-DRV-06",))
 async def driver_ok_needs_features_ok(bench: Bench) -> None:
     device = await bench.probe()
     await device.acknowledge()
@@ -151,7 +158,7 @@ async def driver_ok_needs_features_ok(bench: Bench) -> None:
     same(status, DeviceStatus.ACKNOWLEDGE | DeviceStatus.DRIVER, "device status")
 
 
-@case(proves=("STATUS-DEV-01",), breaks=("STATUS-DRV-02",))
+@case(needs=("robust",), proves=("STATUS-DEV-01",), breaks=("STATUS-DRV-02",))
 async def status_bits_only_add_up(bench: Bench) -> None:
     device = await bench.probe()
     await device.transport.set_status(DeviceStatus.ACKNOWLEDGE)
@@ -204,6 +211,15 @@ async def a_queue_that_does_not_exist_has_size_zero(bench: Bench) -> None:
     for number in (await transport.common("num_queues"), 0x8000, 0xFFFF):
         await transport.select(number)
         same(await transport.common("queue_size"), 0, f"size of queue {number}")
+    await transport.select(bench.queue)
+    same(await transport.common("queue_size"), bench.queue_size, f"size of queue {bench.queue}")
+
+
+@case(needs=("robust",), proves=("PCI-CC-DEV-14",), transports=MODERN)
+async def a_queue_that_does_not_exist_takes_nothing(bench: Bench) -> None:
+    transport = modern(await bench.probe())
+    for number in (await transport.common("num_queues"), 0x8000, 0xFFFF):
+        await transport.select(number)
         await transport.set_common("queue_size", 2)
         await transport.set_common("queue_desc", 0x1234_5670)
         await transport.set_common("queue_enable", 1)
@@ -222,7 +238,7 @@ async def a_queue_that_does_not_exist_has_size_zero(bench: Bench) -> None:
 )
 async def only_sizes_that_work_are_taken(bench: Bench) -> None:
     transport = modern(await bench.probe())
-    await transport.select(0)
+    await transport.select(bench.queue)
     for size in (0, 3, 2 * bench.queue_size, 0x8001):
         await transport.set_common("queue_size", size)
         same(await transport.common("queue_size"), bench.queue_size, f"queue_size after writing {size}")
@@ -255,7 +271,7 @@ async def eight_bytes_are_read_and_written_at_once(bench: Bench) -> None:
     same(await host.bar_read(layout.MODERN_BAR, at + 4, 4), value >> 32, "high half of queue_driver")
 
 
-@case(proves=("PCI-CC-DEV-P03",), transports=MODERN)
+@case(needs=("robust",), proves=("PCI-CC-DEV-P03",), transports=MODERN)
 async def registers_are_read_in_every_size(bench: Bench) -> None:
     transport = modern(await bench.probe())
     await transport.select(0)
@@ -268,7 +284,11 @@ async def registers_are_read_in_every_size(bench: Bench) -> None:
 
 
 @case(
-    proves=("PCI-CC-DEV-P01",), transports=MODERN, variants=EVERY, breaks=("PCI-CC-DRV-04", "PCI-CC-DRV-06")
+    needs=("robust",),
+    proves=("PCI-CC-DEV-P01",),
+    transports=MODERN,
+    variants=EVERY,
+    breaks=("PCI-CC-DRV-04", "PCI-CC-DRV-06"),
 )
 async def an_enabled_queue_stays_where_it_is(bench: Bench) -> None:
     device = await bench.start()

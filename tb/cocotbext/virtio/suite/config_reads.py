@@ -93,7 +93,12 @@ def orders(bench: Bench, widths: tuple[int, ...], offset: int) -> Iterator[Plan]
         yield bench.rng.sample(plan, len(plan))
 
 
-@case(devices=DEVICES, proves=("PCI-LEG-DEV-05", "CFG-DEV-01", "PCI-CC-DEV-P03"), traps=(5, 24))
+@case(
+    needs=("robust",),
+    devices=DEVICES,
+    proves=("PCI-LEG-DEV-05", "CFG-DEV-01", "PCI-CC-DEV-P03"),
+    traps=(5, 24),
+)
 async def a_field_is_whole_in_every_width_and_order(bench: Bench) -> None:
     transport, size = (await bench.start(interrupts=False)).transport, bench.disk.capacity
     try:
@@ -106,7 +111,7 @@ async def a_field_is_whole_in_every_width_and_order(bench: Bench) -> None:
         bench.disk.resize(size)
 
 
-@case(devices=DEVICES, proves=("PCI-LEG-DEV-05",), traps=(24,))
+@case(needs=("robust",), devices=DEVICES, proves=("PCI-LEG-DEV-05",), traps=(24,))
 async def a_field_is_whole_in_random_pieces(bench: Bench) -> None:
     """Of 1, 2 or 4 bytes inside a dword, in any order; it changes again and again."""
     transport, size = (await bench.start(interrupts=False)).transport, bench.disk.capacity
@@ -146,7 +151,7 @@ async def who_reads_only_a_half_gets_the_value_of_now(bench: Bench) -> None:
         bench.disk.resize(size)
 
 
-@case(devices=DEVICES, proves=("PCI-LEG-DEV-05",), traps=(24,))
+@case(needs=("robust",), devices=DEVICES, proves=("PCI-LEG-DEV-05",), traps=(24,))
 async def a_read_that_stops_half_way_spoils_none_after_it(bench: Bench) -> None:
     """Not after a reset, nor after a while; a byte that was read already starts anew at once."""
     device, size = await bench.start(interrupts=False), bench.disk.capacity
@@ -179,7 +184,9 @@ async def a_read_that_stops_half_way_spoils_none_after_it(bench: Bench) -> None:
         bench.disk.resize(size)
 
 
-@case(devices=("blk",), proves=("PCI-CC-DEV-06", "CFG-DEV-01"), traps=(5,), transports=MODERN)
+@case(
+    needs=("robust",), devices=("blk",), proves=("PCI-CC-DEV-06", "CFG-DEV-01"), traps=(5,), transports=MODERN
+)
 async def reading_the_generation_starts_anew(bench: Bench) -> None:
     device, size = await bench.start(interrupts=False), bench.disk.capacity
     transport = modern(device)

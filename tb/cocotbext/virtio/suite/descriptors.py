@@ -80,7 +80,7 @@ async def descriptors_that_cannot_be_read_break_the_ring(bench: Bench) -> None:
     ring.add_chain([(buffer(ring), 16)])
     await device.kick(bench.queue, always=True)
     await device.wait_interrupt(0, before)
-    await needs_reset(device, Cause.DMA_ERROR, bench.queue)
+    await needs_reset(bench, device, Cause.DMA_ERROR, bench.queue)
     same(ring.returned, 0, "chains that came back")
     await device.reset()
     await device.start()
@@ -103,13 +103,13 @@ async def a_descriptor_changed_while_it_is_in_use_does_no_harm_elsewhere(bench: 
         # Whether it breaks, ends or goes on is the device's choice; it has the time for each.
         await bench.host.sleep(2 * QUIET_NS)
         if await device.transport.status() & DeviceStatus.DEVICE_NEEDS_RESET:
-            await needs_reset(device, Cause.ZERO_LENGTH, bench.queue)
+            await needs_reset(bench, device, Cause.ZERO_LENGTH, bench.queue)
         elif not ring.has_used:
             raise AssertionError("the chain has not come back, and the device does not say why")
         await works_after_a_reset(bench, device)
 
 
-@case(devices=("rng",), proves=BROKEN)
+@case(devices=("rng",), needs=("health_tests",), proves=BROKEN)
 async def more_descriptors_than_there_are_break_the_ring(bench: Bench) -> None:
     """A driver uses them again although the device, whose source gives nothing, still has them."""
     rng = VirtioRng(await bench.start(queue_size=4))
@@ -129,12 +129,12 @@ async def more_descriptors_than_there_are_break_the_ring(bench: Bench) -> None:
         ring.publish()
     await device.kick(bench.queue, always=True)
     await device.wait_interrupt(0, before)
-    await needs_reset(device, Cause.DESCRIPTOR_REUSE, bench.queue)
+    await needs_reset(bench, device, Cause.DESCRIPTOR_REUSE, bench.queue)
     bench.entropy.heal()
     await works_after_a_reset(bench, device)
 
 
-@case(proves=("STATUS-DEV-02",))
+@case(needs=("diagnostics",), proves=("STATUS-DEV-02",))
 async def the_cause_names_the_head_and_the_descriptor(bench: Bench) -> None:
     device = await bench.start(queue_size=8)
     await exercise(bench, device)

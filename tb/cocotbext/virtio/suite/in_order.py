@@ -5,7 +5,7 @@ from virtio_spec.blk import SECTOR_BYTES, BlkReqType
 from ..devices.blk import VirtioBlk
 from ..driver import Request, VirtioDevice
 from .blk import anywhere, content, fill
-from .helpers import in_order, same
+from .helpers import in_order, same, small
 from .registry import Bench, case
 
 __all__: list[str] = []
@@ -90,10 +90,14 @@ async def the_order_lasts_round_after_round(bench: Bench) -> None:
     device = await bench.start(queue_size=4 if not bench.variant.packed else 5)
     ring, made, found = device.queues[bench.queue], [], []
     for _ in range(20):
-        count = bench.rng.randrange(1, 4)
-        while ring.free < count:
+        readable, writable = small(bench)
+        if bench.device == "rng":
+            writable = [3] * bench.rng.randrange(1, 4)
+        else:
+            cut = bench.rng.randrange(len(readable[0]))
+            readable = [part for part in (readable[0][:cut], readable[0][cut:]) if part]
+        while ring.free < len(readable) + len(writable):
             found += await collected(bench, device, 1)
-        readable = [b"x"] * (0 if bench.device == "rng" else bench.rng.randrange(count))
-        made.append(await device.submit(bench.queue, readable, [3] * (count - len(readable))))
+        made.append(await device.submit(bench.queue, readable, writable))
     found += await collected(bench, device, len(made) - len(found))
     same([request.head for request in found], [request.head for request in made], "order")

@@ -73,7 +73,9 @@ async def any_layout_is_offered_and_what_belongs_to_no_legacy_device_is_not(benc
         same(offered >> BlkFeature.ZONED & 1, 0, "ZONED in the offer")
 
 
-@case(devices=EVERY_DEVICE, proves=("FEAT-LEG-DEV-03", "BLK-LEG-DEV-02"), transports=LEGACY)
+@case(
+    needs=("robust",), devices=EVERY_DEVICE, proves=("FEAT-LEG-DEV-03", "BLK-LEG-DEV-02"), transports=LEGACY
+)
 async def what_is_not_offered_does_not_count(bench: Bench) -> None:
     device = await bench.probe()
     transport = device.transport
@@ -89,6 +91,7 @@ async def what_is_not_offered_does_not_count(bench: Bench) -> None:
 
 
 @case(
+    needs=("robust",),
     devices=EVERY_DEVICE,
     proves=("FEAT-LEG-DEV-03", "BLK-LEG-DEV-02"),
     transports=LEGACY,
@@ -128,7 +131,7 @@ async def buffers_are_used_although_the_driver_says_nothing_at_all(bench: Bench)
     same(await device.transport.status(), 0, "device status")
 
 
-@case(proves=("FEAT-LEG-DEV-03",), transports=LEGACY)
+@case(needs=("robust",), proves=("FEAT-LEG-DEV-03",), transports=LEGACY)
 async def a_device_that_was_given_up_uses_no_buffers(bench: Bench) -> None:
     device = await bench.start()
     await device.transport.add_status(DeviceStatus.FAILED)

@@ -46,7 +46,13 @@ async def without_msix(bench: Bench) -> Legacy:
 # -- header -----------------------------------------------------------------------------------------
 
 
-@case(devices=EVERY_DEVICE, proves=("RESET-DEV-01", "PCI-LEG-DEV-04"), traps=(7,), transports=LEGACY)
+@case(
+    needs=("robust",),
+    devices=EVERY_DEVICE,
+    proves=("RESET-DEV-01", "PCI-LEG-DEV-04"),
+    traps=(7,),
+    transports=LEGACY,
+)
 async def a_reset_clears_the_header(bench: Bench) -> None:
     device = await bench.start()
     await legacy(device).select(5)
@@ -65,7 +71,13 @@ async def a_reset_clears_the_header(bench: Bench) -> None:
     same(await transport.header("queue_size"), size, "queue_size")
 
 
-@case(devices=EVERY_DEVICE, proves=("PCI-LEG-DEV-04", "PCI-LEG-DEV-P03"), traps=(24,), transports=LEGACY)
+@case(
+    needs=("robust",),
+    devices=EVERY_DEVICE,
+    proves=("PCI-LEG-DEV-04", "PCI-LEG-DEV-P03"),
+    traps=(24,),
+    transports=LEGACY,
+)
 async def the_header_is_read_in_every_size(bench: Bench) -> None:
     transport = await without_msix(bench)
     await transport.accept_features(await transport.offered_features())
@@ -100,7 +112,7 @@ async def a_part_of_a_register_is_not_written(bench: Bench) -> None:
     same(after, before, "the header after writes of parts")
 
 
-@case(devices=EVERY_DEVICE, proves=("PCI-LEG-DEV-04",), transports=LEGACY)
+@case(needs=("robust",), devices=EVERY_DEVICE, proves=("PCI-LEG-DEV-04",), transports=LEGACY)
 async def one_write_can_cover_several_registers(bench: Bench) -> None:
     transport = await without_msix(bench)
     await port_write(bench, at("queue_size"), 4, 0x0003_FFFF)  # and queue_select
@@ -114,7 +126,7 @@ async def one_write_can_cover_several_registers(bench: Bench) -> None:
     same(await transport.header("queue_notify"), 0, "queue_notify")
 
 
-@case(proves=("SPLIT-DEV-22", "PCI-LEG-DEV-04"), traps=(16,), transports=LEGACY)
+@case(needs=("robust",), proves=("SPLIT-DEV-22", "PCI-LEG-DEV-04"), traps=(16,), transports=LEGACY)
 async def a_notification_with_a_status_is_one(bench: Bench) -> None:
     device = await bench.start()
     request = device.prepare(0, *small(bench))
@@ -137,7 +149,7 @@ async def read_only_registers_ignore_writes(bench: Bench) -> None:
     await exercise(bench, device)
 
 
-@case(devices=EVERY_DEVICE, proves=("PCI-LEG-DEV-04",), transports=LEGACY)
+@case(devices=EVERY_DEVICE, needs=("diagnostics",), proves=("PCI-LEG-DEV-04",), transports=LEGACY)
 async def behind_the_structures_there_is_nothing(bench: Bench) -> None:
     transport = await without_msix(bench)
     start = await transport.config_offset() + CONFIG_BYTES[bench.device]
@@ -155,7 +167,7 @@ async def behind_the_structures_there_is_nothing(bench: Bench) -> None:
     await exercise(bench, await bench.start())
 
 
-@case(proves=("PCI-ISR-DEV-05", "PCI-ISR-DEV-P01"), traps=(3,), transports=LEGACY)
+@case(needs=("robust",), proves=("PCI-ISR-DEV-05", "PCI-ISR-DEV-P01"), traps=(3,), transports=LEGACY)
 async def only_a_read_of_its_byte_clears_the_isr(bench: Bench) -> None:
     device = await bench.start(interrupts=False)
     where = at("isr_status")
@@ -193,7 +205,7 @@ async def the_size_of_a_queue_is_fixed(bench: Bench) -> None:
     same(await transport.queue_size(0), bench.queue_size, "queue_size after writing 2")
 
 
-@case(proves=("PCI-LEG-DEV-P04",), transports=LEGACY)
+@case(needs=("robust",), proves=("PCI-LEG-DEV-P04",), transports=LEGACY)
 async def a_queue_in_use_stays_where_it_is(bench: Bench) -> None:
     device = await bench.start()
     transport = legacy(device)
@@ -224,7 +236,7 @@ async def taking_a_queue_back_resets_the_device(bench: Bench) -> None:
     await exercise(bench, device)
 
 
-@case(devices=EVERY_DEVICE, proves=("PCI-LEG-DEV-P04",), transports=LEGACY)
+@case(needs=("robust",), devices=EVERY_DEVICE, proves=("PCI-LEG-DEV-P04",), transports=LEGACY)
 async def page_0_for_a_queue_not_in_use_does_nothing(bench: Bench) -> None:
     device = await bench.start()
     transport, status = legacy(device), await device.transport.status()
@@ -235,7 +247,9 @@ async def page_0_for_a_queue_not_in_use_does_nothing(bench: Bench) -> None:
     await exercise(bench, device)
 
 
-@case(devices=EVERY_DEVICE, proves=("PCI-LEG-DEV-P04", "PCI-LEG-DEV-P05"), transports=LEGACY)
+@case(
+    needs=("robust",), devices=EVERY_DEVICE, proves=("PCI-LEG-DEV-P04", "PCI-LEG-DEV-P05"), transports=LEGACY
+)
 async def a_queue_that_is_not_there_has_size_zero(bench: Bench) -> None:
     device = await bench.start()
     transport, count = legacy(device), await device.transport.num_queues()

@@ -182,7 +182,7 @@ async def a_broken_ring_is_named_and_harms_no_other_queue(bench: Bench) -> None:
         for queue in shuffled(bench):
             await device.kick(queue, always=True)
         await device.wait_interrupt(0, before)
-        await needs_reset(device, cause, broken)
+        await needs_reset(bench, device, cause, broken)
         await bench.host.sleep(QUIET_NS)
         same(ring.returned, index, f"chains that came back in queue {broken}, which is broken")
         for queue in others:

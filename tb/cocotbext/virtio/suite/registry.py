@@ -139,13 +139,24 @@ WITH_QUEUES = ("rng", "blk", "net")
 MODERN, LEGACY = ("modern",), ("legacy",)
 
 
-#: What cases may need that not every backend has: ``"link"`` is raw packets; the others are features of its
-#: devices that are outside the variants of rings.
+#: What this project's devices have, and other ones need not have. ``"robust"``: what a driver must not do has
+#: no effect, where the standard leaves it open. ``"mixed"``: a chain may begin in the ring and end in a
+#: table; ``"write_flag"``: used descriptors of packed rings have it; cases that are about something else do
+#: without where these are known to be wrong. ``"diagnostics"``: the block that tells a cause.
+#: ``"health_tests"``: a bad source of noise is noticed. ``"card"``: the device is hardware on a bus.
+#: ``"completions"``: the host sees how a request ended.
+_OWN = frozenset({"robust", "mixed", "write_flag", "diagnostics", "health_tests", "card", "completions"})
+#: What is behind its network devices: a link whose speed is known, and checksums that are left to the device.
+_CABLE = frozenset({"speed", "checksums"})
+_FEATURES = frozenset({"ring_reset", "notification_data", "notif_config_data"})
+#: What cases may need that not every backend has: ``"link"`` is raw packets; features of its devices that are
+#: outside the variants of rings; and what is this project's own.
 ABILITIES = {
-    "model": frozenset({"ring_reset", "notification_data", "notif_config_data"}),
-    "cocotb": frozenset({"link", "ring_reset", "notification_data", "notif_config_data"}),
-    "native": frozenset({"link", "ring_reset", "notification_data", "notif_config_data"}),
-    "own": frozenset(),
+    "model": _FEATURES | _OWN | _CABLE,
+    "cocotb": _FEATURES | _OWN | _CABLE | {"link"},
+    "native": _FEATURES | _OWN | _CABLE | {"link"},
+    "qtest": frozenset({"ring_reset"}),
+    "own": frozenset({"mixed", "write_flag", "card", "completions"}),
 }
 
 
@@ -183,9 +194,9 @@ class Bench:
     device
         ``"rng"``, ``"blk"``, ``"net"`` or ``"vmmci"``.
     backend
-        Name of the backend, ``"model"``, ``"cocotb"`` or ``"native"``.
+        Name of the backend, one of :data:`ABILITIES`.
     queue_size
-        Largest queue size the device offers.
+        Largest size that the device offers for :attr:`queue`.
     disk, entropy, network
         What is behind the device; those of the other device types are unused.
     clock, vmmci
@@ -255,6 +266,10 @@ class Bench:
         """
         return 2 if self.device == "net" else 0
 
+    def has(self, ability: str) -> bool:
+        """Whether its backend has one of :data:`ABILITIES`."""
+        return ability in ABILITIES[self.backend]
+
     @property
     def vector(self) -> int:
         """The vector of :attr:`queue`."""
@@ -269,9 +284,11 @@ class Bench:
         if chosen not in self._transports:
             found = await probe(self.host, transport=chosen[0], habit=chosen[1])
             self._transports[chosen] = found.transport
-        return VirtioDevice(
+        device = VirtioDevice(
             self.host, self._transports[chosen], TYPES[self.device], rng=self.rng, variant=self.variant
         )
+        device.mixed, device.write_flag = self.has("mixed"), self.has("write_flag")
+        return device
 
     async def start(self, **options: Any) -> VirtioDevice:
         """The device up to DRIVER_OK; ``options`` are those of :meth:`VirtioDevice.start`.

@@ -90,7 +90,7 @@ async def works_again(bench: Bench) -> None:
     in_order(bench, data, start)
 
 
-@case(devices=("rng",), proves=("ENT-DEV-01",))
+@case(devices=("rng",), needs=("health_tests",), proves=("ENT-DEV-01",))
 async def a_stuck_source_gives_nothing(bench: Bench) -> None:
     rng = VirtioRng(await bench.start())
     bench.entropy.stick(bench.rng.randrange(256))
@@ -100,7 +100,7 @@ async def a_stuck_source_gives_nothing(bench: Bench) -> None:
     await works_again(bench)
 
 
-@case(devices=("rng",), proves=("ENT-DEV-01",))
+@case(devices=("rng",), needs=("health_tests",), proves=("ENT-DEV-01",))
 async def a_biased_source_gives_nothing(bench: Bench) -> None:
     rng = VirtioRng(await bench.start())
     bench.entropy.bias(0x42, 0.85)
@@ -110,7 +110,7 @@ async def a_biased_source_gives_nothing(bench: Bench) -> None:
     await works_again(bench)
 
 
-@case(devices=("rng",), proves=("ENT-DEV-01",))
+@case(devices=("rng",), needs=("health_tests",), proves=("ENT-DEV-01",))
 async def a_request_waits_for_a_source_to_recover(bench: Bench) -> None:
     rng = VirtioRng(await bench.start())
     bench.entropy.stick(0)

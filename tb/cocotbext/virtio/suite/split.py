@@ -95,7 +95,7 @@ async def a_queue_that_cannot_be_read_breaks_the_ring(bench: Bench) -> None:
     before = bench.host.interrupts(0)
     await device.kick(bench.queue)
     await device.wait_interrupt(0, before)
-    await needs_reset(device, Cause.DMA_ERROR, bench.queue)
+    await needs_reset(bench, device, Cause.DMA_ERROR, bench.queue)
     await device.reset()
     await device.start()
     await exercise(bench, device)

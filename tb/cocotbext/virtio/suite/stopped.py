@@ -9,7 +9,7 @@ from .rng import asked_in_vain
 __all__: list[str] = []
 
 
-@case(devices=("rng",), proves=BROKEN)
+@case(devices=("rng",), needs=("health_tests",), proves=BROKEN)
 async def a_chain_in_flight_does_not_come_back_from_a_broken_ring(bench: Bench) -> None:
     """What waits for the source has nothing in it: whoever gave it back would say that it has."""
     rng = VirtioRng(await bench.start())

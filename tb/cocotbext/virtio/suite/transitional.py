@@ -30,6 +30,7 @@ async def a_transitional_device_has_both_interfaces(bench: Bench) -> None:
 
 
 @case(
+    needs=("robust",),
     proves=("PCI-LEG-DEV-07", "FEAT-LEG-DEV-01", "FEAT-LEG-DEV-03"),
     traps=(25,),
     transports=LEGACY,
@@ -72,6 +73,7 @@ async def the_interface_in_use_decides_when_buffers_are_used(bench: Bench) -> No
 
 
 @case(
+    needs=("robust",),
     proves=("FEAT-LEG-DEV-03", "FEAT-LEG-DEV-01"),
     traps=(25,),
     transports=LEGACY,
@@ -100,6 +102,7 @@ async def what_the_other_interface_writes_is_ignored_while_the_legacy_one_is_in_
 
 
 @case(
+    needs=("robust",),
     proves=("FEAT-LEG-DEV-03", "FEAT-LEG-DEV-01"),
     traps=(25,),
     transports=LEGACY,
@@ -139,7 +142,13 @@ async def both_interfaces_can_reset_the_device_and_see_its_state(bench: Bench) -
             bench.host.memory.forget()
 
 
-@case(proves=("FEAT-LEG-DEV-03", "RESET-DEV-01"), traps=(25,), transports=LEGACY, interfaces=BOTH)
+@case(
+    needs=("robust",),
+    proves=("FEAT-LEG-DEV-03", "RESET-DEV-01"),
+    traps=(25,),
+    transports=LEGACY,
+    interfaces=BOTH,
+)
 async def the_first_write_after_a_reset_chooses_the_interface(bench: Bench) -> None:
     """A selector or a kick counts as well; a status of 0 does not."""
     old, new = await both(bench)
