@@ -7,13 +7,18 @@ from typing import Any
 
 from cocotbext.virtio.backends.model_bench import model_bench
 from cocotbext.virtio.backends.native import NativeHost
+from cocotbext.virtio.backends.qtest import QtestHost
+from cocotbext.virtio.backends.qtest_bench import qtest_bench
+from cocotbext.virtio.backends.qtest_machine import Program
 from cocotbext.virtio.backends.run import run as wait_for
 from cocotbext.virtio.conformance import CaseResult, Facts, look
+from cocotbext.virtio.conformance.deviations import Known, deviations
 from cocotbext.virtio.suite import Bench, Case, run_case
 from cocotbext.virtio.trace import Event
 from virtio_spec.virtio_pci import Interface
 
 from ..build import TOPLEVEL, build_root, native_library, simulator
+from ..guest.artifacts import artifacts
 from ..hdl import generate
 from ..native.bring_up import bring_up
 from ..native.library import LinkModel
@@ -89,6 +94,42 @@ def _native(run: Run, library: Path, driver: Driver, seed: int) -> tuple[Bench, 
     bench, host = wait_for(up)
     bench.variant = driver.variant
     return bench, host
+
+
+def _on_qtest(run: Run, seed: int, listener: Listener) -> Facts:
+    prefix = artifacts(()).prefix
+    program = Program(prefix.qemu(), prefix.environment)
+    facts: Facts | None = None
+    known = Known(run.configuration.device, run.configuration.interface, deviations())
+    for driver in run.drivers():
+        bench, host = _qtest(run, program, driver, seed)
+        facts = facts or wait_for(look(bench))
+        for case in run.cases(driver):
+            result = known.judge(run_one(case, driver, bench))
+            listener(result)
+            if result.message:
+                host.close()
+                bench, host = _qtest(run, program, driver, seed)
+        host.close()
+    for result in () if run.variants else known.stale():  # some cases of a row did not run
+        listener(result)
+    assert facts is not None
+    return facts
+
+
+def _qtest(run: Run, program: Program, driver: Driver, seed: int) -> tuple[Bench, QtestHost]:
+    configuration = run.configuration
+    return qtest_bench(
+        configuration.device,
+        program,
+        seed=seed,
+        read_only=configuration.read_only,
+        queues=configuration.virtqueues,
+        interface=Interface(configuration.interface),
+        transport=driver.transport,
+        habit=driver.habit,
+        variant=driver.variant,
+    )
 
 
 def run_one(case: Case, driver: Driver, bench: Bench, host: NativeHost | None = None) -> CaseResult:
@@ -180,4 +221,5 @@ _EXECUTE: dict[str, Callable[[Run, int, Listener], Facts]] = {
     "model": _on_model,
     "native": _on_native,
     "cocotb": _on_cocotb,
+    "qtest": _on_qtest,
 }

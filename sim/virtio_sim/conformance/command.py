@@ -24,12 +24,22 @@ from .report import Report, RunResult, counts, with_few_traces
 __all__ = ["conformance"]
 
 REPORT = "report.json"
-COLOURS = {Status.FAILED: "red", Status.MISSING: "yellow", Status.PROVEN: "green"}
+COLOURS = {
+    Status.FAILED: "red",
+    Status.DEVIATION: "magenta",
+    Status.MISSING: "yellow",
+    Status.PROVEN: "green",
+}
 
 
 def conformance(
     backend: Annotated[
-        str, typer.Option("--backend", "-b", help="[bold]model[/], [bold]native[/] or [bold]cocotb[/].")
+        str,
+        typer.Option(
+            "--backend",
+            "-b",
+            help="[bold]model[/], [bold]native[/], [bold]cocotb[/]; [bold]qtest[/] for QEMU's devices.",
+        ),
     ] = "native",
     device: Annotated[
         str | None, typer.Option("--device", "-d", help="Of this device alone; of all if not given.")

@@ -12,7 +12,7 @@ from ..config import DEVICES, INTERFACES, ConfigError, Configuration, impatient
 
 __all__ = ["BACKENDS", "Driver", "Run", "check_variants", "drivers", "plan"]
 
-BACKENDS = ("model", "native", "cocotb")
+BACKENDS = ("model", "native", "cocotb", "qtest")
 #: Devices whose data path is as wide as most: what is true of one width is tested to be true of all.
 WIDTH_OF = {"blk": 128}
 WIDTH = 64
@@ -44,7 +44,7 @@ class Run:
     backend
         One of :data:`BACKENDS`.
     configuration
-        The device; of the reference model, only the data path's width has no meaning.
+        The device; of the reference model and of QEMU's devices the data path's width has no meaning.
     variants
         Names of the variants of rings to be run; empty for those that together have every feature.
     """
@@ -57,14 +57,14 @@ class Run:
     def name(self) -> str:
         """Short and unique, so that a later run of the same kind takes its place in a report."""
         configuration = self.configuration
-        width = "" if self.backend == "model" else f"-{configuration.width}"
+        width = "" if self.backend in ("model", "qtest") else f"-{configuration.width}"
         words = [self.backend, f"{configuration.device}{width}", configuration.interface]
         return " ".join([*words, *([configuration.profile] if configuration.profile != "default" else [])])
 
     @property
     def device(self) -> str:
-        """Its type."""
-        return self.configuration.device
+        """What it is an example of: a device type of this project's, or one of QEMU's."""
+        return f"{'QEMU ' if self.backend == 'qtest' else ''}{self.configuration.device}"
 
     def drivers(self) -> list[Driver]:
         """All of them, the one of the modern interface first."""

@@ -84,7 +84,7 @@ def with_few_traces(cases: Iterable[CaseResult]) -> tuple[CaseResult, ...]:
 
 def _case_from_dict(given: Mapping[str, Any]) -> CaseResult:
     trace = tuple(Event(*line) for line in given["trace"])
-    named = {name: tuple(given[name]) for name in ("proves", "breaks")}
+    named = {name: tuple(given[name]) for name in ("proves", "breaks", "deviates")}
     return CaseResult(**{**given, **named, "trace": trace})
 
 

@@ -1,6 +1,6 @@
 /* The page of a report. page.py says how the data is laid out. */
 const data = JSON.parse(document.getElementById("data").textContent);
-const STATUS = data.statuses, FAILED = 0, PROVEN = 2, NOT_APPLICABLE = STATUS.length - 1;
+const STATUS = data.statuses, FAILED = 0, PROVEN = 3, NOT_APPLICABLE = STATUS.length - 1;
 const MOST = 100; // failures listed at once
 const word = (number) => data.words[number];
 const at = (id) => document.getElementById(id);
@@ -176,7 +176,7 @@ function go(requirement) {
 /* -- what differs between backends ------------------------------------------------------------------ */
 
 function differences() {
-  const best = [FAILED, PROVEN, 1, 3, NOT_APPLICABLE], groups = new Map();
+  const best = [FAILED, 1, PROVEN, 2, 4, NOT_APPLICABLE], groups = new Map();
   for (const device of devices) {
     const backends = [...new Set(data.runs.filter((run) => run.device === device).map((run) => run.backend))];
     if (backends.length < 2) continue;

@@ -14,12 +14,14 @@ __all__ = ["Account", "CaseResult", "Status", "account", "best", "broken", "wors
 class Status(StrEnum):
     """Where a requirement stands; from the one that needs most attention to the one that needs least.
 
-    ``FAILED``: a case that proves it failed. ``MISSING``: it concerns the device, could be shown, and no case
-    has. ``PROVEN``: all cases that prove it passed. ``UNTESTABLE``: nothing outside of the device can show
-    it. ``NOT_APPLICABLE``: it does not concern the device.
+    ``FAILED``: a case that proves it failed. ``DEVIATION``: one did, and it is known why. ``MISSING``: it
+    concerns the device, could be shown, and no case has. ``PROVEN``: all cases that prove it passed.
+    ``UNTESTABLE``: nothing outside of the device can show it. ``NOT_APPLICABLE``: it does not concern the
+    device.
     """
 
     FAILED = "failed"
+    DEVIATION = "deviation"
     MISSING = "missing"
     PROVEN = "proven"
     UNTESTABLE = "untestable"
@@ -46,6 +48,11 @@ class CaseResult:
         The last things that passed between host and device, of one that failed.
     breaks
         Ids of requirements for drivers.
+    known
+        Of one that failed: what is known of this device, and explains it.
+    deviates
+        Ids of the requirements that the device does not meet, by what is known; none if the standard leaves
+        it open.
     """
 
     case: str
@@ -55,11 +62,13 @@ class CaseResult:
     wall_s: float = 0.0
     trace: tuple[Event, ...] = ()
     breaks: tuple[str, ...] = ()
+    known: str = ""
+    deviates: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
-        """Whether it did."""
-        return not self.message
+        """Whether it did, or failed as it is known to."""
+        return not self.message or bool(self.known)
 
 
 @dataclass(frozen=True)
@@ -71,7 +80,7 @@ class Account:
     status
         The result.
     reason
-        Of one that is not applicable or untestable.
+        Of one that is not applicable or untestable, or of a deviation.
     cases
         Names of the cases that prove it, of one that failed only those that did.
     """
@@ -125,8 +134,11 @@ def _one(requirement: Requirement, facts: Facts, results: Sequence[CaseResult], 
         return Account(Status.FAILED, "", _names(failed))
     if other := why_not(requirement, facts):
         return Account(Status.NOT_APPLICABLE, other)
-    if results:
-        return Account(Status.PROVEN, "", _names(results))
+    if deviating := [result for result in results if requirement.id in result.deviates]:
+        why = "; ".join(dict.fromkeys(result.known for result in deviating))
+        return Account(Status.DEVIATION, why, _names(deviating))
+    if showing := [result for result in results if not result.message]:
+        return Account(Status.PROVEN, "", _names(showing))
     if reason:
         return Account(Status.UNTESTABLE, reason)
     return Account(Status.MISSING)
@@ -142,6 +154,6 @@ def worst(statuses: Iterable[Status]) -> Status:
 
 
 def best(statuses: Iterable[Status]) -> Status:
-    """Of one requirement in several runs of one kind of device: shown in one is enough, unless it failed."""
-    order = [Status.FAILED, Status.PROVEN, *list(Status)[1:]]
+    """Of one requirement in several runs of one kind of device: shown in one is enough, unless one failed."""
+    order = [Status.FAILED, Status.DEVIATION, Status.PROVEN, *Status]
     return min(statuses, key=order.index, default=Status.NOT_APPLICABLE)
