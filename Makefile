@@ -23,7 +23,7 @@ SYNTH := $(foreach config,$(CONFIG),--config $(config)) $(if $(filter 1,$(MODULE
 	$(if $(SEED),--seed $(SEED))
 FUZZ := $(if $(DEVICE),--device $(DEVICE)) $(if $(WIDTH),--width $(WIDTH)) $(if $(QUEUES),--queues $(QUEUES)) \
 	$(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(STEPS),--steps $(STEPS)) \
-	$(if $(BACKEND),--backend $(BACKEND))
+	$(if $(SEQUENCES),--sequences $(SEQUENCES)) $(if $(BACKEND),--backend $(BACKEND))
 MUTATION := $(if $(DEVICE),--device $(DEVICE)) $(if $(MUTANTS),--mutants $(MUTANTS)) $(if $(SEED),--seed $(SEED))
 SIM := $(COMMON) $(if $(SEED),--seed $(SEED)) $(if $(IMAGE),--image "$(IMAGE)") $(if $(filter 1,$(WAVES)),--waves)
 
@@ -38,7 +38,7 @@ help: ## this list
 	@echo "     [ROW='words of a row'] [SEED=n] for bench"
 	@echo "     [BACKEND=model|native|cocotb] [VARIANT='split-event packed'] [SEED=n] for conformance"
 	@echo "     [CONFIG='rng-64 blk-128'] [MODULES=1] [SEED=n] for synth"
-	@echo "     [SEEDS=n] [SEED=n] [STEPS=n,n] [BACKEND=native|model] for fuzz"
+	@echo "     [SEEDS=n] [SEED=n] [STEPS=n,n] [SEQUENCES=n] [BACKEND=native|model] for fuzz"
 	@echo "     [DEVICE=rng|blk] [MUTANTS=n] [SEED=n] for mutation"
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 15
 

@@ -11,8 +11,9 @@ from rich.table import Table
 from ..build import build_root, native_library
 from ..config import ConfigError, Configuration, check_seed, impatient
 from ..hdl import generate
-from .benches import model, native, on
-from .campaign import Campaign
+from .benches import Bring, model, native, on
+from .campaign import Campaign, command_of
+from .sequences import sequences as try_sequences
 
 __all__ = ["fuzz", "configurations"]
 
@@ -44,8 +45,12 @@ def fuzz(
     width: Annotated[int | None, typer.Option("--width", "-w", help="Data path in bits.")] = None,
     queues: Annotated[int | None, typer.Option(help="Request queues of blk, by default 4.")] = None,
     backend: Annotated[str, typer.Option(help="[bold]native[/] or [bold]model[/].")] = "native",
+    sequences: Annotated[int, typer.Option(help="Sequences of a driver's actions instead of seeds.")] = 0,
 ) -> None:
     """Give random bad input to the device: malformed rings, wrong, late and missing completions.
+
+    Or, with --sequences, do in any order what a driver can do, in lockstep with the reference model: resets,
+    negotiation, queues, requests, masks, power states. The shortest sequence that fails is shown.
 
     Each seed is a driver, a link and a few steps, of which some are right and some are not. The device has to
     go on or to say that it needs a reset, as the standard has it; what was right has to be answered right;
@@ -61,13 +66,17 @@ def fuzz(
     chosen = _numbers(steps)
     if chosen and (seeds != 1 or device is None):
         raise ConfigError("steps are those of one seed, on one device")
+    if sequences < 0:
+        raise ConfigError(f"the number of sequences has to be at least 1, not {sequences}")
     console = Console(highlight=False, soft_wrap=True)
+    chosen_configurations = configurations(device, width=width, queues=queues)
+    if sequences:
+        if any([_sequences(each, backend, seed, sequences, console) for each in chosen_configurations]):
+            raise typer.Exit(1)
+        return
     campaigns = []
-    for configuration in configurations(device, width=width, queues=queues):
-        if backend == "model":
-            bring = model(configuration)
-        else:
-            bring = native(native_library(generate(configuration), configuration), configuration)
+    for configuration in chosen_configurations:
+        bring = _bring(configuration, backend)
         campaign = Campaign(configuration, backend, on(bring))
         campaigns.append(campaign)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -84,6 +93,25 @@ def fuzz(
         console.print(_table(campaign))
     if any(campaign.failures for campaign in campaigns):
         raise typer.Exit(1)
+
+
+def _bring(configuration: Configuration, backend: str) -> Bring:
+    if backend == "model":
+        return model(configuration)
+    return native(native_library(generate(configuration), configuration), configuration)
+
+
+def _sequences(configuration: Configuration, backend: str, seed: int, count: int, console: Console) -> bool:
+    """Whether one of so many failed."""
+    made = _bring(configuration, backend)
+    failure = try_sequences(model(configuration), made, seed=seed, count=count)
+    told = f"{configuration.name} on {backend}: {count} sequences, {'1 failed' if failure else 'all passed'}"
+    console.print(told, markup=False)
+    if failure is not None:
+        console.print(f"{failure.detail}{failure}", markup=False)
+        again = command_of(configuration, backend, seed).replace("SEEDS=1", f"SEQUENCES={count}")
+        console.print(f"again: {again}", markup=False)
+    return failure is not None
 
 
 def _numbers(steps: str) -> list[int]:
