@@ -22,8 +22,8 @@ from ..verilog import without_empty_wires
 
 __all__ = ["Mutant", "Netlist", "netlist"]
 
-#: Optimised as for synthesis, so that few mutants are of logic that does nothing. Words stay words, but for bits
-#: of them that nobody reads.
+#: Optimised as for synthesis, so that few mutants are of logic that does nothing. Words stay words, but for
+#: bits of them that nobody reads.
 FLATTEN = (
     "read_rtlil design.il",
     f"hierarchy -top {TOPLEVEL}",
