@@ -19,7 +19,7 @@ from .junit import write_junit
 from .own_run import OwnRun, own_run
 from .page import write_page
 from .plan import Run, plan
-from .report import Report, RunResult, counts, with_few_traces
+from .report import Entry, Report, RunResult, counts, with_few_traces
 
 __all__ = ["conformance"]
 
@@ -103,7 +103,9 @@ def conformance(
         result = _run(run, seed, console)
         _keep(directory, result)
         failed += [case for case in result.cases if not case.passed]
-    console.print(_table(Report.read(directory / REPORT)))
+    report = Report.read(directory / REPORT)
+    console.print(_table("requirements", report, report.entries()))
+    console.print(_table("duties of drivers, broken on purpose and survived", report, report.duties()))
     for case in failed:
         text = f"{case.case} ({case.driver}): {case.message}"
         console.print(text, style="red", soft_wrap=True, markup=False, highlight=False)
@@ -143,10 +145,9 @@ def _keep(directory: Path, result: RunResult) -> None:
         write_page(directory / "report.html", report)
 
 
-def _table(report: Report) -> Table:
+def _table(title: str, report: Report, entries: Sequence[Entry]) -> Table:
     """How many requirements stand where."""
-    entries = report.entries()
-    made = Table(title="requirements", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    made = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     made.add_column("device", no_wrap=True)
     for status in Status:
         made.add_column(status, justify="right", style=COLOURS.get(status, ""))
