@@ -5,6 +5,8 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from ..block_ram import NO_COLLISION
+
 __all__ = ["CommitFifo"]
 
 
@@ -52,7 +54,7 @@ class CommitFifo(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.memory = memory = Memory(shape=self.shape, depth=self.depth, init=[])
+        m.submodules.memory = memory = Memory(shape=self.shape, depth=self.depth, init=[], attrs=NO_COLLISION)
         write = memory.write_port()
         read = memory.read_port()
         # One bit more than the address, to tell full from empty.

@@ -8,6 +8,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
 
+from ..block_ram import NO_COLLISION
 from ..rings.fifo import Fifo
 from .mac import packet_layout
 from .net_flow import FlowHash
@@ -84,7 +85,9 @@ class ReceiveBuffer(wiring.Component):
         m = Module()
         lanes = self.width // 8
         most = self.size // LEAST
-        m.submodules.memory = memory = Memory(shape=self.width, depth=self._depth, init=[])
+        m.submodules.memory = memory = Memory(
+            shape=self.width, depth=self._depth, init=[], attrs=NO_COLLISION
+        )
         m.submodules.frames = frames = Fifo(shape=received_layout(self.width, self.mtu), depth=most)
         put, get = memory.write_port(), memory.read_port()
         connect(m, frames.o, flipped(self.frame))

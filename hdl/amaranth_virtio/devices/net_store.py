@@ -8,6 +8,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
 
+from ..block_ram import NO_COLLISION
 from ..chain import TOKEN, readable_layout
 from ..rings.fifo import Fifo
 from .net_checksum import Checksum
@@ -91,7 +92,9 @@ class SentStore(wiring.Component):
         most = -(-(self.mtu + TAGGED_HEADER_BYTES) // lanes)  # rows of a frame
         m.submodules.strip = strip = HeaderStrip(width=self.width)
         m.submodules.checksum = checksum = Checksum(width=self.width, mtu=self.mtu)
-        m.submodules.memory = memory = Memory(shape=self.width, depth=self._depth, init=[])
+        m.submodules.memory = memory = Memory(
+            shape=self.width, depth=self._depth, init=[], attrs=NO_COLLISION
+        )
         m.submodules.frames = frames = Fifo(shape=sent_layout(self.width, self.mtu), depth=FRAMES)
         put, get = memory.write_port(), memory.read_port()
         connect(m, flipped(self.readable), strip.i)

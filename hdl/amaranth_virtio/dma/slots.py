@@ -8,6 +8,8 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from ..block_ram import NO_COLLISION
+
 __all__ = ["SlotMemory", "slot_shape", "slot_write_layout"]
 
 
@@ -83,7 +85,10 @@ class SlotMemory(wiring.Component):
         row_bits = ceil_log2(self.rows)
         slot = (self.write.tag - self.first_tag)[: ceil_log2(self.slots)]
         for lane in range(self.width // 32):
-            m.submodules[f"lane_{lane}"] = memory = Memory(shape=32, depth=self.slots * self.rows, init=[])
+            # A slot is read when it is complete.
+            m.submodules[f"lane_{lane}"] = memory = Memory(
+                shape=32, depth=self.slots * self.rows, init=[], attrs=NO_COLLISION
+            )
             write = memory.write_port()
             read = memory.read_port()
             row = Mux(self.write.wraps[lane], self.write.behind[:row_bits], self.write.row[:row_bits])

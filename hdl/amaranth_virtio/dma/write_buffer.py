@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 from virtio_spec.tlp import TlpHeader
 
+from ..block_ram import NO_COLLISION
 from ..chain import TOKEN
 from ..rings.layout import ChainDone
 from ..tlp import TlpSignature
@@ -81,7 +82,7 @@ class WriteBuffer(wiring.Component):
         depth = 2 * self.max_payload * 8 // self.width
 
         # Store.
-        m.submodules.rows = rows = Memory(shape=self.width, depth=depth, init=[])
+        m.submodules.rows = rows = Memory(shape=self.width, depth=depth, init=[], attrs=NO_COLLISION)
         row_write = rows.write_port()
         row_read = rows.read_port()
         write_at = Signal(range(depth))

@@ -7,6 +7,8 @@ from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from ..block_ram import NO_COLLISION
+
 __all__ = ["PacketBuffer"]
 
 
@@ -52,7 +54,7 @@ class PacketBuffer(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.submodules.storage = storage = memory.Memory(
-            shape=self.shape, depth=self.depth, init=[], attrs={"ram_style": "block"}
+            shape=self.shape, depth=self.depth, init=[], attrs={"ram_style": "block", **NO_COLLISION}
         )
         write_port = storage.write_port()
         read_port = storage.read_port()
@@ -81,7 +83,7 @@ class PacketBuffer(wiring.Component):
             with m.If(self.commit):
                 m.d.sync += committed.eq(after)
 
-        # What is committed was written in an earlier cycle, so the read port needs no bypass.
+        # What is committed was written in an earlier cycle; what is read while it is written is not offered.
         following = Signal(bits)
         m.d.comb += [
             following.eq(read + (self.o.valid & self.o.ready)),

@@ -7,10 +7,10 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from ..block_ram import NO_COLLISION
 from ..chain import TOKEN
 from .fifo import Fifo
 from .layout import ChainDone
-from .walk_layout import NO_COLLISION
 
 __all__ = ["Completion"]
 

@@ -8,7 +8,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from .walk_layout import NO_COLLISION
+from ..block_ram import NO_COLLISION
 
 __all__ = ["Fifo"]
 

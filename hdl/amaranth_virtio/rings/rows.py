@@ -7,8 +7,9 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from ..block_ram import NO_COLLISION
 from ..chain import QUEUE
-from .walk_layout import INDEX, NO_COLLISION, WalkShape
+from .walk_layout import INDEX, WalkShape
 
 __all__ = ["Rows"]
 

@@ -9,12 +9,13 @@ from amaranth.lib.wiring import In, Out, connect
 from amaranth.utils import exact_log2
 from virtio_spec.layout import Cause
 
+from ..block_ram import NO_COLLISION
 from ..chain import TOKEN
 from .fifo import Fifo
 from .layout import TableJob
 from .options import RingFeatures
 from .sequencer import Sequencer
-from .walk_layout import INDEX, NO_COLLISION, BrokenChain, DirectEnd, TablePlace, WalkShape
+from .walk_layout import INDEX, BrokenChain, DirectEnd, TablePlace, WalkShape
 
 __all__ = ["Schedule", "candidate_layout"]
 

@@ -14,17 +14,12 @@ __all__ = [
     "BrokenChain",
     "DirectEnd",
     "FollowUp",
-    "NO_COLLISION",
     "RecordLookup",
     "SegmentOrEnd",
     "TableContext",
     "TablePlace",
     "WalkShape",
 ]
-
-# Attributes of memories of which no word is read, for any use, in the cycle in which it is written: block RAM
-# leaves open what comes then, and what makes up for that is as large as the word.
-NO_COLLISION = {"no_rw_check": 1}
 
 INDEX = unsigned(10)  # of a descriptor; queues have 1024 at most
 

@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 from virtio_spec.layout import Cause
 
+from ..block_ram import NO_COLLISION
 from ..chain import QUEUE, TOKEN, Chain
 from ..dma.layout import ChainContext, read_data_layout, read_request_layout
 from ..tlp import check_width
@@ -25,7 +26,6 @@ from .schedule import Schedule
 from .sequencer import Sequencer
 from .table_requests import TableRequests
 from .walk_layout import (
-    NO_COLLISION,
     BrokenChain,
     FollowUp,
     RecordLookup,

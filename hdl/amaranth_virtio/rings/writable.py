@@ -7,9 +7,10 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
 
+from ..block_ram import NO_COLLISION
 from ..chain import TOKEN
 from .row_walk import RowWalk, part_layout
-from .walk_layout import NO_COLLISION, SegmentOrEnd, WalkShape
+from .walk_layout import SegmentOrEnd, WalkShape
 
 __all__ = ["WritableSegments"]
 
