@@ -126,15 +126,17 @@ def plan(
             continue
         interfaces = (interface,) if interface else of_device
         for position, name in enumerate(interfaces):
-            for options in ({}, *(_more(chosen) if not position else ())):
+            for options in ({}, *(_more(backend, chosen) if not position else ())):
                 runs.append(Run(backend, _configuration(chosen, name, **options), tuple(variants_named)))
     if not any(run.cases(driver) for run in runs for driver in run.drivers()):
         raise ConfigError("there is no such device with such an interface and such rings")
     return runs
 
 
-def _more(device: str) -> Sequence[dict[str, Any]]:
-    """What a device can be besides."""
+def _more(backend: str, device: str) -> Sequence[dict[str, Any]]:
+    """What a device can be besides; the cable of QEMU's network devices is for one pair of queues."""
+    if (backend, device) == ("qtest", "net"):
+        return ()
     return {"blk": ({"read_only": True}, {"queues": QUEUES}), "net": ({"queues": QUEUES},)}.get(device, ())
 
 

@@ -72,3 +72,11 @@ def test_devices_without_the_interface_are_left_out_unless_they_were_named():
 def test_a_choice_of_nothing_is_an_error():
     with pytest.raises(ConfigError, match="^there is no such device with such an interface and such rings$"):
         plan("model", device="rng", interface="legacy", variants_named=["packed"])
+
+
+def test_network_devices_of_qemu_have_one_pair_of_queues():
+    assert [run.name for run in plan("qtest", device="net")] == ["qtest net modern"]
+
+
+def test_devices_of_qemu_are_examples_of_their_own():
+    assert {run.device for run in plan("qtest", device="blk")} == {"QEMU blk"}
