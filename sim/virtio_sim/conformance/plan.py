@@ -16,6 +16,8 @@ BACKENDS = ("model", "native", "cocotb", "qtest")
 #: Devices whose data path is as wide as most: what is true of one width is tested to be true of all.
 WIDTH_OF = {"blk": 128}
 WIDTH = 64
+#: The device type that QEMU does not have.
+FOREIGN = "vmmci"
 #: Of several, only as many as show that there are several.
 QUEUES = 2
 LEGACY_VARIANTS = (PLAIN, RingVariant(indirect=True, event_idx=True))
@@ -119,7 +121,11 @@ def plan(
         raise ConfigError(f"there is no backend {backend!r}; choose one of {', '.join(BACKENDS)}")
     check_variants(variants_named)
     runs = []
+    if (backend, device) == ("qtest", FOREIGN):
+        raise ConfigError(f"QEMU has no {FOREIGN}")
     for chosen in DEVICES if device is None else (device,):
+        if (backend, chosen) == ("qtest", FOREIGN):
+            continue
         # A wrong name, or an interface that the device does not have, is found by the configuration.
         of_device = INTERFACES.get(chosen, ("",))
         if device is None and interface and interface not in of_device:

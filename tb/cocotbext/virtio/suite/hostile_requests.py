@@ -19,7 +19,7 @@ __all__: list[str] = []
 
 blk_case = partial(case, devices=("blk",), proves=SURVIVES)
 net_case = partial(case, devices=("net",), proves=SURVIVES)
-several_pairs = partial(net_case, profile="queues")
+several_pairs = partial(net_case, profile="queues", needs=("pairs",))
 
 #: Bits of ``virtio_net_hdr.flags``.
 NEEDS_CSUM, DATA_VALID, RSC_INFO, TUNNEL_CSUM = 1, 2, 4, 8

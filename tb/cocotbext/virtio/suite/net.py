@@ -32,7 +32,7 @@ from .registry import case as any_case
 __all__: list[str] = []
 
 case = partial(any_case, devices=("net",))
-several = partial(case, profile="queues")
+several = partial(case, profile="queues", needs=("pairs",))
 
 BROADCAST = b"\xff" * 6
 SHORTEST, ETHERNET, TAGGED = 60, 14, 18  # a whole frame; headers without and with a VLAN tag
@@ -874,7 +874,7 @@ async def resettable(bench: Bench) -> tuple[VirtioNet, Packet]:
     return front, await flow(bench, front, 1)
 
 
-@several(needs=("ring_reset",), proves=("QRST-DEV-01", "QRST-DEV-02"), traps=(27,))
+@several(needs=("pairs", "ring_reset"), proves=("QRST-DEV-01", "QRST-DEV-02"), traps=(27,))
 async def frames_come_while_receive_queues_are_reset(bench: Bench) -> None:
     """Once at most, in a queue that is there, and then as if nothing had been.
 
@@ -904,7 +904,7 @@ async def frames_come_while_receive_queues_are_reset(bench: Bench) -> None:
     same(await comes_on(bench, front, answered(again)), 1, "the pair of an answer after all resets")
 
 
-@several(needs=("ring_reset",), proves=("NET-DEV-114", "NET-DEV-115"), traps=(27,))
+@several(needs=("pairs", "ring_reset"), proves=("NET-DEV-114", "NET-DEV-115"), traps=(27,))
 async def frames_for_a_queue_that_is_being_reset_go_elsewhere(bench: Bench) -> None:
     """And nowhere while all are; so it is when the reset is over and the queue not set up again."""
     front, packet = await resettable(bench)

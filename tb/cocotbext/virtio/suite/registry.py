@@ -146,8 +146,9 @@ MODERN, LEGACY = ("modern",), ("legacy",)
 #: ``"health_tests"``: a bad source of noise is noticed. ``"card"``: the device is hardware on a bus.
 #: ``"completions"``: the host sees how a request ended.
 _OWN = frozenset({"robust", "mixed", "write_flag", "diagnostics", "health_tests", "card", "completions"})
-#: What is behind its network devices: a link whose speed is known, and checksums that are left to the device.
-_CABLE = frozenset({"speed", "checksums"})
+#: What is behind its network devices: a link whose speed is known, checksums that are left to the device, and
+#: several pairs of queues.
+_CABLE = frozenset({"speed", "checksums", "pairs"})
 _FEATURES = frozenset({"ring_reset", "notification_data", "notif_config_data"})
 #: What cases may need that not every backend has: ``"link"`` is raw packets; features of its devices that are
 #: outside the variants of rings; and what is this project's own.
@@ -156,7 +157,7 @@ ABILITIES = {
     "cocotb": _FEATURES | _OWN | _CABLE | {"link"},
     "native": _FEATURES | _OWN | _CABLE | {"link"},
     "qtest": frozenset({"ring_reset"}),
-    "own": frozenset({"mixed", "write_flag", "card", "completions"}),
+    "own": frozenset({"mixed", "write_flag", "card", "completions", "pairs"}),
 }
 
 
