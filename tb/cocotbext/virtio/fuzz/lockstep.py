@@ -22,6 +22,8 @@ __all__ = ["ACTIONS", "Difference", "Lockstep"]
 
 #: Until a device has done all that it will: far longer than a small request takes.
 SETTLE_NS = 3_000
+#: How many times as long a request may take on a slow link.
+SLOW = 5
 VARIANTS = [replace(found, ring_reset=True) for found in variants()]
 SIZES = (8, 4, 16)
 STATUS = (1, 2, 3, 8, 4, 11, 15, 128, 0x40)
@@ -243,6 +245,8 @@ async def _tried(side: Side, name: str, number: int) -> dict[str, Any]:
     except (BusError, DriverError, HostTimeout) as error:
         result = str(error)
     await side.bench.host.sleep(SETTLE_NS)
+    if any(not ring.has_used and ring.in_flight for ring in side.device.queues.values()):
+        await side.bench.host.sleep(SLOW * SETTLE_NS)
     return {"result": result, **await _observed(side)}
 
 
