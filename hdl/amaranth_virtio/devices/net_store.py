@@ -26,7 +26,8 @@ class SentStore(wiring.Component):
     """Keep the frames of the driver until they are sent, and complete their checksums.  [virtio 1.4 §5.1.6.2]
 
     A frame is dropped if its chain could not be read, if it has no byte, if its checksum would lie outside,
-    if its header has both tunnel bits, and if it is longer than ``mtu`` and an Ethernet header with a VLAN tag.
+    if its header has both tunnel bits, or if it is longer than ``mtu`` and an Ethernet header with a VLAN
+    tag.
     One beat per cycle; a frame takes 4 cycles at least. Reset is that of the clock domain.
 
     Parameters
