@@ -36,7 +36,7 @@ help: ## this list
 	@echo "     [SEED=n] [IMAGE=path] [WAVES=1] for sim, [RAM_SECTORS=n] for hdl"
 	@echo "     [KERNEL='6.1 6.12'] [ROW='words of a row'] [SEED=n] for guest"
 	@echo "     [ROW='words of a row'] [SEED=n] for bench"
-	@echo "     [BACKEND=model|native|cocotb] [VARIANT='split-event packed'] [SEED=n] for conformance"
+	@echo "     [BACKEND=model|native|cocotb|qtest] [VARIANT='split-event packed'] [SEED=n] for conformance"
 	@echo "     [CONFIG='rng-64 blk-128'] [MODULES=1] [SEED=n] for synth"
 	@echo "     [SEEDS=n] [SEED=n] [STEPS=n,n] [SEQUENCES=n] [BACKEND=native|model] for fuzz"
 	@echo "     [DEVICE=rng|blk] [MUTANTS=n] [SEED=n] for mutation"
