@@ -14,7 +14,7 @@ CHAINS, BUFFERS, ROUNDS, SIZE = 5, 12, 3, 64
 
 
 def fitting(size: int) -> tuple[int, int]:
-    """How many chains, and buffers of each, a queue of this size takes; it may be shorter than was asked for."""
+    """How many chains, and buffers of each, fit into a queue, which may be shorter than was asked for."""
     buffers = min(BUFFERS, size // 2)
     return min(CHAINS, size // buffers), buffers
 
