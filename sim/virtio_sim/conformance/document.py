@@ -18,8 +18,8 @@ BEGIN = "<!-- account: made by virtio-endpoint conformance --document -->"
 END = "<!-- end of account -->"
 #: What a backend's devices are; somebody else's own stand in no README of ours.
 SUBJECTS = {"native": "gateware", "cocotb": "gateware", "model": "reference device", "qtest": "QEMU"}
-TITLES = ("device", "which", "requirements", "proven", "explained", "missing", "failed")
-DUTIES = ("duties of drivers", "broken, and survived", "explained", "missing", "failed")
+TITLES = ("device", "which", "requirements", "proven", "explained", "missing", "deviating", "failed")
+DUTIES = ("duties of drivers", "broken, and survived", "explained", "missing", "deviating", "failed")
 
 
 def account_of(report: Report) -> dict[str, Any]:
@@ -57,7 +57,8 @@ def _stand(accounts: Iterable[Mapping[str, Account]]) -> dict[str, Any]:
 
 def markdown(account: Mapping[str, Any]) -> str:
     """A row for each device; what does not concern it is not counted, what cannot be shown is explained."""
-    lines: list[Iterable[str]] = [(*TITLES, *DUTIES), ["---", "---", *["---:"] * 5, *["---:"] * len(DUTIES)]]
+    titles = (*TITLES, *DUTIES)
+    lines: list[Iterable[str]] = [titles, ["---"] * 2 + ["---:"] * (len(titles) - 2)]
     for subject, devices in account.items():
         for device, found in devices.items():
             numbers = (*_numbers(found["requirements"]), *_numbers(found["duties"]))
@@ -68,7 +69,8 @@ def markdown(account: Mapping[str, Any]) -> str:
 def _numbers(stand: Mapping[str, Any]) -> tuple[str, ...]:
     proven, explained = stand[Status.PROVEN], stand[Status.UNTESTABLE]
     missing, failed = len(stand[Status.MISSING]), len(stand[Status.FAILED])
-    return tuple(map(str, (proven + explained + missing + failed, proven, explained, missing, failed)))
+    counts = (proven, explained, missing, stand[Status.DEVIATION], failed)
+    return tuple(map(str, (sum(counts), *counts)))
 
 
 def write_document(report: Report) -> tuple[Path, Path]:
