@@ -25,8 +25,8 @@ def directory(tmp_path, monkeypatch):
     build.mkdir(parents=True, exist_ok=True)
     for cache in ("verilog", "verilator"):
         (build.parents[1] / cache).mkdir(exist_ok=True)
-        if not (build / cache).exists():
-            (build / cache).symlink_to(build.parents[1] / cache)
+        (build / cache).unlink(missing_ok=True)  # of a checkout that was elsewhere
+        (build / cache).symlink_to(build.parents[1] / cache)
     copied = tmp_path / "own_endpoint"
     shutil.copytree(EXAMPLE, copied, ignore=shutil.ignore_patterns("build", "__pycache__"))
     (copied / "build").symlink_to(build)
