@@ -29,7 +29,7 @@ from cocotbext.virtio.trace import Event
 __all__ = ["SCHEMA", "TRACES", "Entry", "Report", "RunResult", "with_few_traces"]
 
 #: Of the JSON; a report of another one is not added to.
-SCHEMA = 3
+SCHEMA = 4
 #: Failures of a run whose trace is kept: a device on which everything fails needs no more.
 TRACES = 20
 
