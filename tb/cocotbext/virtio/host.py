@@ -8,7 +8,7 @@ from virtio_models.clock import Clock
 from .memory import HostMemory
 from .trace import Trace
 
-__all__ = ["BusError", "Host", "HostTimeout"]
+__all__ = ["BusError", "Host", "HostTimeout", "check_io"]
 
 
 class BusError(Exception):
@@ -25,6 +25,12 @@ class BusError(Exception):
 
 class HostTimeout(Exception):
     """What was waited for did not happen in time."""
+
+
+def check_io(offset: int, size: int) -> None:
+    """``ValueError`` unless an access is one that I/O space has: within a dword."""
+    if offset % 4 + size > 4:
+        raise ValueError(f"{size} bytes at {offset:#x} are no I/O access")
 
 
 class Host(ABC):

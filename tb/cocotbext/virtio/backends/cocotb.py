@@ -14,7 +14,7 @@ from cocotbext.pcie.core.tlp import CplStatus, Tlp, TlpType
 from cocotbext.pcie.core.utils import PcieId
 
 from ..checkers.tlp import TlpChecker
-from ..host import BusError, Host, HostTimeout
+from ..host import BusError, Host, HostTimeout, check_io
 from ..memory import Arena, HostMemory
 from ..phy import RawTlpPort
 from ..trace import Trace
@@ -181,8 +181,7 @@ class CocotbHost(Host):
         request = Tlp()
         request.requester_id = PcieId(0, 0, 0)
         if bar in self._io_bars:
-            if offset % 4 + size > 4:
-                raise ValueError(f"{size} bytes at {offset:#x} are no I/O access")
+            check_io(offset, size)
             request.fmt_type = TlpType.IO_WRITE if write else TlpType.IO_READ
         elif self._bars[bar] + offset >= 1 << 32:
             request.fmt_type = TlpType.MEM_WRITE_64 if write else TlpType.MEM_READ_64

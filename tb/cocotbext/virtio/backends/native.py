@@ -12,7 +12,7 @@ from virtio_models.clock import Clock
 from virtio_spec.pci import Command, ConfigOffset
 
 from ..checkers.tlp import TlpChecker
-from ..host import BusError, Host, HostTimeout
+from ..host import BusError, Host, HostTimeout, check_io
 from ..memory import Arena, HostMemory
 from ..trace import Trace
 from .messages import MESSAGE_VECTORS, message_of
@@ -183,8 +183,7 @@ class NativeHost(Host):
     def _is_io(self, bar: int, offset: int, size: int) -> bool:
         if bar not in self._io_bars:
             return False
-        if offset % 4 + size > 4:
-            raise ValueError(f"{size} bytes at {offset:#x} are no I/O access")
+        check_io(offset, size)
         return True
 
     def _read(self, read: Callable[[int, int], tuple[str, int]], at: int, size: int, what: str) -> int:

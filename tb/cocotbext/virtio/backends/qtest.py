@@ -5,7 +5,7 @@ from collections.abc import Callable
 from virtio_models.clock import Clock
 from virtio_spec.pci import Command, ConfigOffset
 
-from ..host import Host, HostTimeout
+from ..host import Host, HostTimeout, check_io
 from ..trace import Trace
 from .qtest_machine import IO_BASE, LOW_BASE, PREFETCHABLE_BASE, Machine
 from .qtest_memory import SharedMemory
@@ -117,8 +117,7 @@ class QtestHost(Host):
     def _is_io(self, bar: int, offset: int, size: int) -> bool:
         if bar not in self._io_bars:
             return False
-        if offset % 4 + size > 4:
-            raise ValueError(f"{size} bytes at {offset:#x} are no I/O access")
+        check_io(offset, size)
         return True
 
     def msix_message(self, vector: int) -> tuple[int, int]:
