@@ -61,17 +61,21 @@ def _on_model(run: Run, seed: int, listener: Listener) -> Facts:
 
 def _model(run: Run, driver: Driver, seed: int) -> Bench:
     configuration = run.configuration
-    return model_bench(
-        configuration.device,
-        seed=seed,
-        read_only=configuration.read_only,
-        queues=configuration.virtqueues,
-        interface=Interface(configuration.interface),
-        transport=driver.transport,
-        habit=driver.habit,
-        queue_size=configuration.queue_size,
-        variant=driver.variant,
-    )
+    settings = _settings(run, driver, seed)
+    return model_bench(configuration.device, queue_size=configuration.queue_size, **settings)
+
+
+def _settings(run: Run, driver: Driver, seed: int) -> dict[str, Any]:
+    """Of a bench whose device is no gateware."""
+    return {
+        "seed": seed,
+        "read_only": run.configuration.read_only,
+        "queues": run.configuration.virtqueues,
+        "interface": Interface(run.configuration.interface),
+        "transport": driver.transport,
+        "habit": driver.habit,
+        "variant": driver.variant,
+    }
 
 
 def _on_native(run: Run, seed: int, listener: Listener) -> Facts:
@@ -118,18 +122,7 @@ def _on_qtest(run: Run, seed: int, listener: Listener) -> Facts:
 
 
 def _qtest(run: Run, program: Program, driver: Driver, seed: int) -> tuple[Bench, QtestHost]:
-    configuration = run.configuration
-    return qtest_bench(
-        configuration.device,
-        program,
-        seed=seed,
-        read_only=configuration.read_only,
-        queues=configuration.virtqueues,
-        interface=Interface(configuration.interface),
-        transport=driver.transport,
-        habit=driver.habit,
-        variant=driver.variant,
-    )
+    return qtest_bench(run.configuration.device, program, **_settings(run, driver, seed))
 
 
 def run_one(case: Case, driver: Driver, bench: Bench, host: NativeHost | None = None) -> CaseResult:
