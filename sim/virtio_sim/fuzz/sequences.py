@@ -64,7 +64,7 @@ def sequences(reference: Bring, device: Bring, *, seed: int, count: int) -> Sequ
         def _attempt(self, something) -> None:
             try:
                 something()
-            except Exception as error:
+            except Exception as error:  # whatever it is, the two devices do not agree
                 self.failed = True
                 message = f"{type(error).__name__}: {error}"
                 last[:] = [
@@ -83,7 +83,7 @@ def sequences(reference: Bring, device: Bring, *, seed: int, count: int) -> Sequ
     )
     try:
         run_state_machine_as_test(seeded(seed)(Driver), settings=chosen)
-    except Exception:
+    except Exception:  # noted by the last attempt, as Hypothesis ends with the shortest sequence
         if not last:
             raise
         return last[0]
