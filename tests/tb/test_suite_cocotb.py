@@ -3,6 +3,7 @@
 import pytest
 from cocotbext.virtio.suite import cases
 from cocotbext.virtio.variant import COVERING, PLAIN, RingVariant
+from helpers.hostile import HOSTILE
 from helpers.shared_run import shared_run
 from virtio_sim.config import Configuration, impatient
 
@@ -47,9 +48,7 @@ RUNS = [(*run, PLAIN) for run in PLAIN_RUNS]
 RUNS += [(RNG, NEW, 0.5, variant) for variant in COVERING[1::2]]
 RUNS += [(BLK, NEW, 0.5, variant) for variant in COVERING[2::2]]
 RUNS += [(TRANSITIONAL_BLK, LINUX, 0.5, RingVariant.named("split-indirect-event"))]
-#: Modules in which the driver does wrong, or the host, and the runs that have them: rings of every kind are
-#: tried on the native harness.
-HOSTILE = ("hostile_setup", "hostile_rings", "hostile_requests", "outages")
+#: The runs that have hostile modules: rings of every kind are tried on the native harness.
 HOSTILE_RUNS = [(RNG, NEW, 0.5, PLAIN), (NET, NEW, 0.5, PLAIN), (BLK, NEW, 0.5, COVERING[2])]
 HOSTILE_RUNS += [(LEGACY_RNG, LINUX, 0.0, PLAIN)]
 

@@ -6,6 +6,7 @@ import pytest
 from cocotbext.virtio.backends.native import run
 from cocotbext.virtio.suite import cases, run_case
 from cocotbext.virtio.variant import COVERING, PLAIN, RingVariant
+from helpers.hostile import HOSTILE
 from helpers.native import BLK, BLK_TRANSITIONAL, NET, NET_PAIRS, RNG, VMMCI, endpoint_library
 from virtio_sim.native.bring_up import bring_up
 from virtio_sim.native.library import LinkModel
@@ -24,8 +25,7 @@ LINKS = {
     "boundary 128": LinkModel(boundary=128, memory_latency=50, stall=100, seed=7),
     "slow": LinkModel(bytes_per_kilocycle=3_000, packet_bytes=20, latency=10, jitter=20, stall=700, seed=8),
 }
-#: Modules in which the driver does wrong, or the host, and the links on which that is tried.
-HOSTILE = ("hostile_setup", "hostile_rings", "hostile_requests", "outages")
+#: The links on which hostile modules are tried.
 HOSTILE_LINKS = ("stall", "gen3", "jitter")
 #: What the link has to do with, for those that are only there for it.
 ABOUT_DMA = ("chains", "descriptors", "split", "dma", "blk", "malformed")
