@@ -85,3 +85,18 @@ def test_the_gateware_passes(design, driver, variant, link, entry):
         raise
     host.checker.finish()
     assert host.checker.findings[seen:] == []
+
+
+IN_ORDER = RingVariant.named("split-indirect-event-order")
+OUT_OF_ORDER = [
+    entry
+    for entry in cases("rng", backend="native", variant=IN_ORDER)
+    if entry.name.endswith("not_in_order_although_that_was_promised")
+]
+
+
+@pytest.mark.parametrize("entry", OUT_OF_ORDER, ids=lambda entry: entry.name)
+def test_a_source_of_noise_that_was_just_switched_on_is_waited_for(entry):
+    bench, _ = run(bring_up(endpoint_library(RNG), RNG, link=LINKS["stall"], seed=1))
+    bench.variant = IN_ORDER
+    run(run_case(entry, bench))
