@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 __all__ = ["Incoming", "Network"]
 
+#: How many frames on their way are remembered: far more than are ever between a cable and a driver.
+REMEMBERED = 256
+
 
 @dataclass(frozen=True)
 class Incoming:
@@ -38,6 +41,8 @@ class Network:
         default there is nobody to answer.
     listeners
         Called after a frame was added for the device, and after a change of the link.
+    taken
+        The last frames that somebody took for the device, which it may not have been ready for yet.
     link_up
         Whether there is a link.
     speed
@@ -48,6 +53,7 @@ class Network:
         self.sent: list[bytes] = []
         self.respond: Callable[[bytes], list[bytes]] = nobody
         self.listeners: list[Callable[[], None]] = []
+        self.taken: deque[bytes] = deque(maxlen=REMEMBERED)
         self.link_up, self.speed = True, 10_000
         self._waiting: deque[Incoming] = deque()
 
@@ -60,7 +66,11 @@ class Network:
 
     def take(self) -> Incoming | None:
         """The next frame for the device, for whoever is between it and the cable."""
-        return self._waiting.popleft() if self._waiting else None
+        if not self._waiting:
+            return None
+        found = self._waiting.popleft()
+        self.taken.append(found.data)
+        return found
 
     def put(self, frame: bytes) -> None:
         """A frame came out of the device."""

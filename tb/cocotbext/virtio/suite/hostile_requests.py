@@ -10,9 +10,9 @@ from virtio_spec.virtio import Feature
 
 from ..devices.blk import VirtioBlk
 from ..devices.net import HEADER_BYTES, VirtioNet
-from .helpers import exercise, same, settle
+from .helpers import ROOM, exercise, same, settle
 from .hostile_setup import SURVIVES
-from .net import ETHERNET, ROOM, answered, flow, frame, left, pairs_of, segment, station, without
+from .net import ETHERNET, answered, flow, frame, left, pairs_of, segment, station, without
 from .registry import LEGACY, Bench, case
 
 __all__: list[str] = []

@@ -25,7 +25,7 @@ from virtio_spec.net import (
 
 from ..devices.net import HEADER_BYTES, Received, VirtioNet, address_table, offloaded
 from ..host import HostTimeout
-from .helpers import QUIET_NS, modern, prepared, same, settle
+from .helpers import QUIET_NS, ROOM, modern, prepared, same, settle
 from .registry import EVENT_IDX, ONCE, PACKED, Bench
 from .registry import case as any_case
 
@@ -36,7 +36,6 @@ several = partial(case, profile="queues", needs=("pairs",))
 
 BROADCAST = b"\xff" * 6
 SHORTEST, ETHERNET, TAGGED = 60, 14, 18  # a whole frame; headers without and with a VLAN tag
-ROOM = HEADER_BYTES + TAGGED + 1500
 #: A bit of ``virtio_net_hdr.flags`` that has no meaning.
 UNKNOWN_FLAG = 0x80
 BOTH_TUNNELS = GSO_UDP_TUNNEL_IPV4 | GSO_UDP_TUNNEL_IPV6
