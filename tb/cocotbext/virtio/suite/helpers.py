@@ -1,11 +1,12 @@
 """What several modules of the test list need."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from virtio_spec import layout, wire
 from virtio_spec.blk import SECTOR_BYTES, BlkReqHeader, BlkReqType
 from virtio_spec.net import CtrlClass, CtrlHeader, CtrlRx
+from virtio_spec.virtio import DeviceStatus
 from virtio_spec.virtio_pci import CommonCfg, LegacyHeader
 
 from ..devices.blk import VirtioBlk
@@ -24,6 +25,7 @@ __all__ = [
     "ROOM",
     "Scratch",
     "bar_sizes",
+    "ended",
     "exercise",
     "in_order",
     "legacy",
@@ -43,6 +45,8 @@ ROOM = HEADER_BYTES + 18 + 1500
 CONFIG_BYTES = {"blk": 60, "net": 16}
 #: How long a device is watched that should do nothing: far longer than it takes for a small request.
 QUIET_NS = 2_000
+#: How long one is watched that has to do something, if it says nothing.
+ANSWER_NS = 100_000
 
 
 def same(found: Any, expected: Any, what: str) -> None:
@@ -196,6 +200,21 @@ async def settle(bench: Bench) -> None:
     There is nothing to wait for, as neither has to come.
     """
     await bench.host.sleep(QUIET_NS)
+
+
+async def ended(bench: Bench, device: VirtioDevice, came: Callable[[], bool]) -> bool:
+    """Wait until ``came()``, or until the device needs a reset, which is the result.
+
+    ``AssertionError`` if it is neither for long: a source of noise that has just been switched on is tested
+    before it says anything.
+    """
+    for _ in range(ANSWER_NS // QUIET_NS):
+        await bench.host.sleep(QUIET_NS)
+        if await device.transport.status() & DeviceStatus.DEVICE_NEEDS_RESET:
+            return True
+        if came():
+            return False
+    raise AssertionError(f"no chain has come back within {ANSWER_NS} ns, and the device does not say why")
 
 
 async def quiet(bench: Bench, device: VirtioDevice, *, vectors: int | None = None) -> None:

@@ -8,7 +8,6 @@ import random
 
 from virtio_spec.packed import EventFlags
 from virtio_spec.split import DescriptorFlag, legacy_layout
-from virtio_spec.virtio import DeviceStatus
 
 from ..driver import VirtioDevice
 from ..memory import Buffer
@@ -17,7 +16,7 @@ from ..ring import Ring
 from ..split import SplitQueue
 from .broken import buffer, table
 from .events import WITHOUT
-from .helpers import QUIET_NS, prepared, small
+from .helpers import QUIET_NS, ended, prepared, small
 from .hostile_setup import SURVIVES
 from .registry import EVENT_IDX, IN_ORDER, INDIRECT, LEGACY, MODERN, ONCE, PACKED, SPLIT, Bench, case
 
@@ -25,7 +24,6 @@ __all__: list[str] = []
 
 NEXT, WRITE = DescriptorFlag.NEXT, DescriptorFlag.WRITE
 INDIRECTLY = DescriptorFlag.INDIRECT
-ANSWER_NS = 100_000
 FAR_AWAY = 0x7F00_0000_0000_0000  # no memory there on any backend
 LEGACY_PAGE, LEGACY_TOP = 4096, 1 << 44
 
@@ -38,18 +36,9 @@ def exposed(bench: Bench, size: int, *, align: int = 64, below: int = 1 << 64) -
 
 
 async def answered(bench: Bench, device: VirtioDevice, back: int) -> None:
-    """``AssertionError`` unless more than ``back`` chains come back, or the device needs a reset.
-
-    It may take its time: a source of noise that has just been switched on is tested first.
-    """
+    """``AssertionError`` unless more than ``back`` chains come back, or the device needs a reset."""
     await device.transport.notify(bench.queue)
-    for _ in range(ANSWER_NS // QUIET_NS):
-        await bench.host.sleep(QUIET_NS)
-        if returned(device.queues[bench.queue]) > back:
-            return
-        if await device.transport.status() & DeviceStatus.DEVICE_NEEDS_RESET:
-            return
-    raise AssertionError(f"no chain has come back within {ANSWER_NS} ns, and the device needs no reset")
+    await ended(bench, device, lambda: returned(device.queues[bench.queue]) > back)
 
 
 def returned(ring: Ring) -> int:
