@@ -132,7 +132,7 @@ class Machine:
         return Doorbell.message(DOORBELL_BASE, vector)
 
     def close(self) -> None:
-        """End QEMU, which has nothing to keep: asked to end, it would wait for its disk, and so for this process."""
+        """End QEMU, which has nothing to keep; asked to end, it would wait for its disk, which is here."""
         self._process.kill()
         self._process.wait()
         for each in self._ours:
