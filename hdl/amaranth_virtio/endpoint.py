@@ -37,8 +37,9 @@ CARD = feature_mask(Feature.ACCESS_PLATFORM, Feature.ORDER_PLATFORM)
 
 #: Tags of the channels for rings, so that they work without extended tags.
 FEW_RING_TAGS = {"poll": 4, "table": 4, "event": 2}
-#: And with many tags for data, so that the rings keep up with them.
-MANY_RING_TAGS = {"poll": 8, "table": 12, "event": 8}
+#: And with many tags for data, so that the rings keep up with them; how many there are without extended tags.
+MANY_RING_TAGS = {"poll": 16, "table": 16, "event": 16}
+SHORT_RING_TAGS = {"poll": 8, "table": 12, "event": 8}
 MANY = 32
 
 
@@ -82,7 +83,7 @@ class Endpoint(wiring.Component):
     rings : :class:`.rings.options.RingOptions`
         Formats and features of the rings; what is left out is not offered and costs no logic.
     tags : :class:`int`
-        Data reads outstanding, 1 to 228; of a device that reads. More than 22 need Extended Tag Field Enable
+        Data reads outstanding, 1 to 188; of a device that reads. More than 22 need Extended Tag Field Enable
         to be used.
     max_payload : :class:`int`
         Max_Payload_Size Supported in bytes: 128, 256 or 512.
@@ -269,7 +270,9 @@ class Endpoint(wiring.Component):
 
     def _reads(self, m: Module, function: Any, engine: Any) -> Any:
         """Connect the engine's read channels; returns whether all of them are idle."""
-        plan = dict(MANY_RING_TAGS if self.tags > MANY else FEW_RING_TAGS)
+        many = self.tags > MANY
+        plan = dict(MANY_RING_TAGS if many else FEW_RING_TAGS)
+        short = SHORT_RING_TAGS if many else {}
         if self.device.table.reads:
             plan["data"] = self.tags
         m.submodules.reads = reads = Reads(
@@ -280,6 +283,7 @@ class Endpoint(wiring.Component):
                     max_bytes=self.max_read if name == "data" else 128,
                     context=engine.contexts[name],
                     whole=name != "data",
+                    short=short.get(name),
                 )
                 for name, tags in plan.items()
             },

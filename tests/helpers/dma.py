@@ -2,7 +2,7 @@
 
 import random
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from types import SimpleNamespace
 from typing import Any
 
@@ -80,7 +80,7 @@ class ReadHost:
         width: int,
         *,
         limit: int,
-        tags: range,
+        tags: Container[int],
         seed: int = 0,
         stall: float = 0.0,
         wait_for: int = 1,

@@ -52,8 +52,8 @@ class CompletionTracker(wiring.Component):
     Parameters
     ----------
     width : :class:`int`
-    channels : sequence of :class:`range`
-        Tags of each channel, one behind the other from 0 on.
+    channels : sequence of sequences of :class:`range`
+        Tags of each channel.
     max_bytes : :class:`int`
         Most bytes of a read; a power of two.
 
@@ -77,11 +77,11 @@ class CompletionTracker(wiring.Component):
         Strobes, one per packet. ``unexpected`` covers what does not fit, what is late, and tags of nobody.
     """
 
-    def __init__(self, *, width: int, channels: Sequence[range], max_bytes: int):
+    def __init__(self, *, width: int, channels: Sequence[Sequence[range]], max_bytes: int):
         self.width = width
         self.channels = tuple(channels)
         self.max_bytes = max_bytes
-        self.tags = self.channels[-1].stop
+        self.tags = max(tags.stop for ranges in channels for tags in ranges)
         count = len(self.channels)
         super().__init__(
             {
@@ -129,8 +129,13 @@ class CompletionTracker(wiring.Component):
         m.d.sync += [
             beat.eq(self.completion.payload),
             beat_valid.eq(self.completion.valid),
-            # In the range: a tag below it wraps to behind its end.
-            owner.eq(Cat((tag - tags.start)[: len(tag)] < len(tags) for tags in self.channels)),
+            # In a range: a tag below it wraps to behind its end.
+            owner.eq(
+                Cat(
+                    Cat((tag - tags.start)[: len(tag)] < len(tags) for tags in ranges if tags).any()
+                    for ranges in self.channels
+                )
+            ),
         ]
 
         # Check, with the first beat.

@@ -41,8 +41,9 @@ class ReadChannel(wiring.Component):
     ----------
     width, timeout
         As for :class:`.reads.Reads`.
-    tags, first_tag : :class:`int`
-        Tags ``first_tag`` to ``first_tag + tags - 1`` are the channel's.
+    front, behind : :class:`range`
+        The channel's tags, of which there are ``tags``; those ``behind``, if any, begin a multiple of
+        ``1 << slot_shape(tags).width`` above the end of ``front``.
     max_bytes : :class:`int`
         Most bytes of one read, and the size of a slot; a power of two from 128 to 4096.
     longest : :class:`int`
@@ -71,20 +72,25 @@ class ReadChannel(wiring.Component):
         self,
         *,
         width: int,
-        tags: int,
-        first_tag: int,
+        front: range,
+        behind: range = range(0),
         max_bytes: int,
         longest: int,
         context: Any,
         whole: bool = False,
     ):
-        if not 1 <= tags <= 256 or not 0 <= first_tag or first_tag + tags > 256:
-            raise ValueError(f"tags {first_tag} to {first_tag + tags - 1} are not a range inside 0 to 255")
-        if first_tag >= SHORT_TAGS:
-            raise ValueError(f"first_tag must be below 32 to work without extended tags, not {first_tag}")
+        for tags in (front, behind):
+            if tags.start < 0 or tags.stop > 256 or not front:
+                raise ValueError(f"tags {tags.start} to {tags.stop - 1} are not a range inside 0 to 255")
+        if front.start >= SHORT_TAGS:
+            raise ValueError(f"tags must begin below 32 to work without extended tags, not at {front.start}")
         self.width = check_width(width)
-        self.tags = tags
-        self.first_tag = first_tag
+        self.front = front
+        self.behind = behind
+        self.tags = len(front) + len(behind)
+        self.first_tag = front.start
+        if behind and (behind.start - front.stop) % (1 << slot_shape(self.tags).width):
+            raise ValueError(f"tags from {behind.start} on do not continue those before {front.stop}")
         self.max_bytes = check_max_bytes(max_bytes)
         self.longest = longest
         self.context = context
@@ -151,7 +157,7 @@ class ReadChannel(wiring.Component):
         alloc, sent, head = (Signal(place, name=name, init={"lap": 1}) for name in ("alloc", "sent", "head"))
         used = Signal(range(self.tags + 1))  # slots that cannot be allocated
         last_slot = Signal(slot_bits)
-        few = min(self.tags, SHORT_TAGS - self.first_tag)
+        few = min(len(self.front), SHORT_TAGS - self.first_tag)
         m.d.comb += last_slot.eq(Mux(self.settings.extended_tag, self.tags, few) - 1)
 
         def advance(pointer: Any) -> Any:
@@ -198,7 +204,7 @@ class ReadChannel(wiring.Component):
             ),
             issue.address.eq(part.address),
             issue.final.eq(part.final),
-            issue.tag.eq(alloc.slot + self.first_tag),
+            issue.tag.eq(self._tag(alloc.slot)),
             issue.lap.eq(alloc.lap),
             issue.last.eq(1),
             load.eq(self.issue.valid & self.issue.ready),
@@ -247,7 +253,7 @@ class ReadChannel(wiring.Component):
             get_mark.addr.eq(head.slot),
             done.eq(waiting & (get_mark.data.lap == head.lap)),
             self.forget.eq(clearing | (expired & waiting & ~done)),
-            self.forget_tag.eq(Mux(clearing, clear_slot, head.slot) + self.first_tag),
+            self.forget_tag.eq(self._tag(Mux(clearing, clear_slot, head.slot))),
             self.timed_out.eq(self.forgot & ~clearing),
             put_mark.en.eq(self.ended | self.forgot),
             put_mark.addr.eq((self.outcome.tag - self.first_tag)[: slot_bits.width]),
@@ -288,3 +294,10 @@ class ReadChannel(wiring.Component):
         with m.Elif(self.tick & wounded):
             m.d.sync += quiet.eq(quiet + 1)
         return m
+
+    def _tag(self, slot: Any) -> Any:
+        """The tag of a slot."""
+        first: Any = self.front.start
+        if self.behind:
+            first = Mux(slot >= len(self.front), self.behind.start - len(self.front), first)
+        return slot + first

@@ -14,6 +14,7 @@ from .completion import CompletionTracker
 from .headers import byte_enables, memory_request
 from .layout import DmaSettings, read_data_layout, read_request_layout
 from .reader import STAMP_BITS, ReadChannel, issue_layout
+from .slots import slot_shape
 from .split import check_max_bytes
 
 __all__ = ["Client", "Reads"]
@@ -31,12 +32,37 @@ class Client(NamedTuple):
     ``whole``
         No request crosses a multiple of 128 bytes: the client sees to that, and it is not split. Its TLP
         leaves a cycle earlier.
+    ``short``
+        How many of the tags lie in front of those of the clients behind; the others come behind all. By
+        default it is all of them.
     """
 
     tags: int
     max_bytes: int
     context: Any
     whole: bool = False
+    short: int | None = None
+
+
+def _allotted(clients: Mapping[str, Client]) -> dict[str, tuple[range, range]]:
+    """Tags of each client: those in front, in the order of the clients, and those behind all.
+
+    The ones behind are a multiple of a power of two away from where they would be right behind the ones in
+    front, so that the lower bits of a tag say which of the client's it is.
+    """
+    front, first = {}, 0
+    for name, client in clients.items():
+        short = client.tags if client.short is None else client.short
+        front[name] = range(first, first + short)
+        first += short
+    found = {}
+    for name, client in clients.items():
+        start, step = front[name].stop, slot_shape(client.tags).width
+        if rest := client.tags - len(front[name]):
+            start += -(-(first - start) >> step) << step
+            first = start + rest
+        found[name] = front[name], range(start, start + rest)
+    return found
 
 
 class Reads(wiring.Component):
@@ -69,14 +95,14 @@ class Reads(wiring.Component):
     ``completion_timeout_disable`` says. The rest after a time-out does not hold ``idle`` back and
     outlives the flush.
 
-    ``extended_tag`` low restricts each channel to those of its tags that are below 32.
+    ``extended_tag`` low restricts each channel to those of its tags in front that are below 32.
 
     Parameters
     ----------
     width : :class:`int`
         Of the streams in bits.
     clients : mapping of names to :class:`Client`
-        They get tags in this order, from 0 on.
+        They get tags in this order, from 0 on; see :attr:`Client.short`.
     timeout : :class:`int`
         Completion time-out in cycles, at least 16.
 
@@ -111,13 +137,18 @@ class Reads(wiring.Component):
         self.timeout = timeout
         self.longest = max(check_max_bytes(client.max_bytes) for client in clients.values())
         self.channels: dict[str, ReadChannel] = {}
-        first = 0
         members: dict[str, Any] = {}
-        for name, client in self.clients.items():
+        for name, (front, behind) in _allotted(self.clients).items():
+            client = self.clients[name]
             self.channels[name] = ReadChannel(
-                width=width, first_tag=first, longest=self.longest, **client._asdict()
+                width=width,
+                front=front,
+                behind=behind,
+                max_bytes=client.max_bytes,
+                longest=self.longest,
+                context=client.context,
+                whole=client.whole,
             )
-            first += client.tags
             members[f"{name}_request"] = In(stream.Signature(read_request_layout(client.context)))
             members[f"{name}_data"] = Out(stream.Signature(read_data_layout(width, client.context)))
         super().__init__(
@@ -143,7 +174,7 @@ class Reads(wiring.Component):
         channels = list(self.channels.values())
         m.submodules.tracker = tracker = CompletionTracker(
             width=self.width,
-            channels=[range(channel.first_tag, channel.first_tag + channel.tags) for channel in channels],
+            channels=[(channel.front, channel.behind) for channel in channels],
             max_bytes=self.longest,
         )
         m.submodules.arbiter = arbiter = PacketArbiter(shape=issue_layout, inputs=len(channels))

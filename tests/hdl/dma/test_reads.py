@@ -27,6 +27,15 @@ def behind_another(*, width: int, first_tag: int = 4, timeout: int = TIMEOUT, **
     return Reads(width=width, clients={**before, "data": client}, timeout=timeout)
 
 
+def before_another(*, width: int) -> Any:
+    """Reads for a client with 4 tags in front of the 6 of another one, and 4 behind them."""
+    clients = {
+        "data": Client(tags=8, short=4, max_bytes=128, context=16),
+        "other": Client(tags=6, max_bytes=128, context=1),
+    }
+    return Reads(width=width, clients=clients, timeout=TIMEOUT)
+
+
 def settle(ctx: Any, dut: Any, **changes: int) -> None:
     settings = {
         "requester_id": REQUESTER,
@@ -230,6 +239,19 @@ def test_without_extended_tags_no_tag_above_31_is_used() -> None:
     dut = channel(64, tags=20, first_tag=28, max_bytes=128)
     assert run(dut, host, requests) == whole(requests)
     assert host.most == 4
+
+
+@pytest.mark.parametrize(
+    ("extended", "tags"), [(0, [0, 1, 2, 3]), (1, [0, 1, 2, 3, 12, 13, 14, 15])], ids=["short", "extended"]
+)
+def test_tags_behind_those_of_other_clients_are_used_with_extended_tags(
+    extended: int, tags: list[int]
+) -> None:
+    requests = [(0x10000, 2048)]
+    host = ReadHost(64, limit=128, tags=tags, wait_for=len(tags))
+    dut = design(before_another, width=64)
+    assert run(dut, host, requests, extended_tag=extended) == whole(requests)
+    assert host.most == len(tags)
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -561,7 +583,7 @@ def test_a_flush_ends_idle_and_leaves_nothing_behind(answered: bool, kind: dict[
         ({"width": 96}, r"width must be one of 64, 128, 256, 512, not 96"),
         ({"tags": 0}, "tags 4 to 3 are not a range inside 0 to 255"),
         ({"tags": 253}, "tags 4 to 256 are not a range inside 0 to 255"),
-        ({"first_tag": 32}, "first_tag must be below 32 to work without extended tags, not 32"),
+        ({"first_tag": 32}, "tags must begin below 32 to work without extended tags, not at 32"),
         ({"max_bytes": 100}, "max_bytes must be a power of two from 128 to 4096, not 100"),
         ({"timeout": 3}, "timeout must be at least 16 cycles, not 3"),
     ],
