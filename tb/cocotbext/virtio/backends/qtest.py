@@ -8,8 +8,8 @@ from virtio_spec.pci import Command, ConfigOffset
 from ..host import Host, HostTimeout, check_io
 from ..trace import Trace
 from .qtest_machine import IO_BASE, LOW_BASE, PREFETCHABLE_BASE, Machine
-from .qtest_memory import SharedMemory
 from .qtest_pump import Pump
+from .shared_memory import SharedMemory
 
 __all__ = ["QtestHost"]
 

@@ -1,7 +1,7 @@
 """Memory that is shared with another process: what that has written is found by comparing."""
 
 import pytest
-from cocotbext.virtio.backends.qtest_memory import SharedMemory
+from cocotbext.virtio.backends.shared_memory import SharedMemory
 
 BASE, SIZE = 0x1000_0000, 1 << 16
 

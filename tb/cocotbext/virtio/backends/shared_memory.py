@@ -1,6 +1,6 @@
-"""Memory that QEMU's devices share with this process.
+"""Memory that a device shares with this process, be it one of QEMU's or a card.
 
-QEMU accesses it without asking anybody: what a device wrote is found by comparing, what it read leaves no
+It is accessed without asking anybody: what a device wrote is found by comparing, what it read leaves no
 trace. A byte that was overwritten with itself is not seen.
 """
 

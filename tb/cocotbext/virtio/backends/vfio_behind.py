@@ -1,0 +1,30 @@
+"""What is behind a card, as far as the card itself shows it."""
+
+from virtio_models.entropy import EntropySource
+
+__all__ = ["HeardNoise"]
+
+#: So many bytes are noise enough to be told from what is no noise, and do not come twice by chance.
+TELLING = 8
+
+
+class HeardNoise(EntropySource):
+    """A source of noise that nobody sees: what a device gave out came from it if it can be noise.
+
+    A run of at least eight bytes that are all equal, or that came before, did not.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.history = _Heard()
+
+
+class _Heard(bytearray):
+    """Finds in itself whatever it is asked for, once."""
+
+    def find(self, piece, start=0, end=None) -> int:  # type: ignore[override]
+        """Where ``piece`` is now; -1 if it is no noise."""
+        if len(piece) >= TELLING and (len(set(piece)) == 1 or super().find(piece[:TELLING]) >= 0):
+            return -1
+        self.extend(piece)
+        return len(self) - len(piece)
