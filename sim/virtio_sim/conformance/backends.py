@@ -1,6 +1,5 @@
 """Runs of the test list, one function per backend; each says what it found as it finds it."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,9 @@ from cocotbext.virtio.backends.qtest import QtestHost
 from cocotbext.virtio.backends.qtest_bench import qtest_bench
 from cocotbext.virtio.backends.qtest_machine import Program
 from cocotbext.virtio.backends.run import run as wait_for
-from cocotbext.virtio.conformance import CaseResult, Facts, look
+from cocotbext.virtio.conformance import Facts, look
 from cocotbext.virtio.conformance.deviations import Known, deviations
-from cocotbext.virtio.suite import Bench, Case, run_case
+from cocotbext.virtio.suite import Bench, Case
 from cocotbext.virtio.trace import Event
 from virtio_spec.virtio_pci import Interface
 
@@ -25,17 +24,15 @@ from ..native.library import LinkModel
 from ..runner import Outcome
 from ..runner import run as simulate
 from ..suite_bench import FACTS
+from .one import Listener, result_of, run_one
 from .plan import Driver, Run
 
-__all__ = ["DeviceUnknown", "Listener", "execute", "on_simulator", "run_one", "told_facts", "why"]
+__all__ = ["DeviceUnknown", "execute", "on_simulator", "told_facts", "why"]
 
 
 class DeviceUnknown(Exception):
     """A simulation did not get as far as to say what its device is; the message is for the user."""
 
-
-#: Called with each result.
-Listener = Callable[[CaseResult], None]
 
 #: Thousandths of all cycles in which a stream of the link pauses.
 STALL = 500
@@ -125,29 +122,6 @@ def _qtest(run: Run, program: Program, driver: Driver, seed: int) -> tuple[Bench
     return qtest_bench(run.configuration.device, program, **_settings(run, driver, seed))
 
 
-def run_one(case: Case, driver: Driver, bench: Bench, host: NativeHost | None = None) -> CaseResult:
-    """Run one; a host that watches the link has the last word."""
-    started, message = time.monotonic(), ""
-    bench.host.trace.clear()
-    seen = len(host.checker.findings) if host else 0
-    try:
-        wait_for(run_case(case, bench))
-    except Exception as error:  # whatever it is, it is the case that failed
-        message = f"{type(error).__name__}: {error}"
-    if host is not None:
-        host.checker.finish()
-        message = message or "; ".join(host.checker.findings[seen:])
-    trace = tuple(bench.host.trace.events()) if message else ()
-    wall_s = round(time.monotonic() - started, 3)
-    return _result(case, driver, message, wall_s, trace)
-
-
-def _result(
-    case: Case, driver: Driver, message: str, wall_s: float = 0.0, trace: tuple[Event, ...] = ()
-) -> CaseResult:
-    return CaseResult(case.name, str(driver), case.proves, message, wall_s, trace, case.breaks)
-
-
 def _on_cocotb(run: Run, seed: int, listener: Listener) -> Facts:
     configuration = run.configuration
     executable = simulator(generate(configuration), name=configuration.name)
@@ -175,7 +149,7 @@ def on_simulator(
     def hear(event: Mapping[str, Any]) -> None:
         if case := waiting.pop(event["name"], None):
             trace = tuple(Event(*line) for line in event.get("trace", ()))
-            listener(_result(case, driver, event["message"], event["wall_s"], trace))
+            listener(result_of(case, driver, event["message"], event["wall_s"], trace))
 
     outcome = simulate(
         executable,
@@ -193,7 +167,7 @@ def on_simulator(
         on_event=hear,
     )
     for case in waiting.values():
-        listener(_result(case, driver, f"did not run: {why(outcome)}"))
+        listener(result_of(case, driver, f"did not run: {why(outcome)}"))
     return outcome
 
 

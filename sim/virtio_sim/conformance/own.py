@@ -115,13 +115,13 @@ class Own:
         listed = drivers(self.device, self.interface, variants)
         return [driver for driver in listed if not driver.variant.features & ~self.facts.features]
 
-    def cases(self, driver: Driver) -> list[Case]:
+    def cases(self, driver: Driver, *, backend: str = BACKEND) -> list[Case]:
         """The test list of one driver."""
         abilities = {name for name, bit in FEATURES.items() if self.facts.features >> bit & 1}
         return cases(
             self.device,
             profile=self.profile,
-            backend=BACKEND,
+            backend=backend,
             interface=self.interface,
             transport=driver.transport,
             variant=driver.variant,

@@ -18,7 +18,8 @@ from ..build import build_root, simulator
 from ..config import ConfigError
 from ..runner import run as simulate
 from ..suite_bench import OWN
-from .backends import DEADLINE_S, DeviceUnknown, Listener, on_simulator, run_one, why
+from .backends import DEADLINE_S, DeviceUnknown, on_simulator, why
+from .one import Listener, run_one
 from .own import Make, Own, load
 from .plan import Driver, check_variants
 

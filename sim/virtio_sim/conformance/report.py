@@ -29,7 +29,7 @@ from cocotbext.virtio.trace import Event
 __all__ = ["SCHEMA", "TRACES", "Entry", "Report", "RunResult", "with_few_traces"]
 
 #: Of the JSON; a report of another one is not added to.
-SCHEMA = 4
+SCHEMA = 5
 #: Failures of a run whose trace is kept: a device on which everything fails needs no more.
 TRACES = 20
 
@@ -48,6 +48,8 @@ class RunResult:
         What the device says of itself.
     cases
         Everything that ran.
+    unseen
+        Why requirements cannot be shown on this backend, by their ids.
     """
 
     name: str
@@ -55,22 +57,24 @@ class RunResult:
     device: str
     facts: Facts
     cases: tuple[CaseResult, ...]
+    unseen: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def accounts(self) -> Mapping[str, Account]:
         """Where each requirement stands."""
-        return account(self.facts, self.cases)
+        return account(self.facts, self.cases, self.unseen)
 
     @cached_property
     def duties(self) -> Mapping[str, Account]:
         """What became of the device when a driver broke each of its duties."""
-        return broken(self.facts, self.cases)
+        return broken(self.facts, self.cases, self.unseen)
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> "RunResult":
         """Back from JSON."""
         cases = tuple(_case_from_dict(case) for case in given["cases"])
-        return cls(given["name"], given["backend"], given["device"], Facts.from_dict(given["facts"]), cases)
+        facts = Facts.from_dict(given["facts"])
+        return cls(given["name"], given["backend"], given["device"], facts, cases, given["unseen"])
 
 
 def with_few_traces(cases: Iterable[CaseResult]) -> tuple[CaseResult, ...]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 
 from ..trace import Event
 from .catalogue import BINDING, PERMISSION, Requirement, catalogue, unbreakable, untestable
@@ -90,15 +91,22 @@ class Account:
     cases: tuple[str, ...] = ()
 
 
-def account(facts: Facts, results: Iterable[CaseResult]) -> dict[str, Account]:
-    """Where each requirement for devices stands, by its id."""
+NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+def account(
+    facts: Facts, results: Iterable[CaseResult], unseen: Mapping[str, str] = NOTHING
+) -> dict[str, Account]:
+    """Where each requirement for devices stands, by its id; ``unseen`` cannot be shown on this backend."""
     permissions = {found.id: PERMISSION for found in catalogue().values() if found.level == "MAY"}
     named = [(identity, result) for result in results for identity in result.proves]
     concerned = [found for found in catalogue().values() if found.actor == "device"]
-    return _accounts(facts, concerned, named, {**permissions, **untestable()})
+    return _accounts(facts, concerned, named, {**unseen, **permissions, **untestable()})
 
 
-def broken(facts: Facts, results: Iterable[CaseResult]) -> dict[str, Account]:
+def broken(
+    facts: Facts, results: Iterable[CaseResult], unseen: Mapping[str, str] = NOTHING
+) -> dict[str, Account]:
     """What becomes of the device when a driver does not do what it must, by the requirement's id.
 
     ``PROVEN``: it was broken on purpose, and the device survived. ``UNTESTABLE``: it cannot be broken, or no
@@ -108,7 +116,7 @@ def broken(facts: Facts, results: Iterable[CaseResult]) -> dict[str, Account]:
     concerned = [
         found for found in catalogue().values() if found.actor == "driver" and found.level in BINDING
     ]
-    return _accounts(facts, concerned, named, unbreakable())
+    return _accounts(facts, concerned, named, {**unseen, **unbreakable()})
 
 
 def _accounts(

@@ -158,6 +158,7 @@ ABILITIES = {
     "native": _FEATURES | _OWN | _CABLE | {"link"},
     "qtest": frozenset({"ring_reset"}),
     "own": frozenset({"mixed", "write_flag", "card", "completions", "pairs"}),
+    "vfio": frozenset({"mixed", "write_flag", "card", "pairs"}),
 }
 
 
@@ -216,6 +217,8 @@ class Bench:
         How many queues the device has; a network device two for each pair, and the control queue.
     variant
         The ring features that the driver negotiates and uses.
+    without
+        Of :data:`ABILITIES` of its backend, those that this device is known not to have.
     seed
         For everything random.
     checkers
@@ -246,6 +249,7 @@ class Bench:
     read_only: bool = False
     queues: int = 1
     variant: RingVariant = PLAIN
+    without: frozenset[str] = frozenset()
     seed: int = 0
     checkers: list[Checker] = field(default_factory=list)
     link: RawLink | None = None
@@ -268,8 +272,8 @@ class Bench:
         return 2 if self.device == "net" else 0
 
     def has(self, ability: str) -> bool:
-        """Whether its backend has one of :data:`ABILITIES`."""
-        return ability in ABILITIES[self.backend]
+        """Whether its backend has one of :data:`ABILITIES`, and the device does, too."""
+        return ability in ABILITIES[self.backend] - self.without
 
     @property
     def vector(self) -> int:

@@ -1,0 +1,60 @@
+"""What a backend cannot see of a device: cases that are left out there, and why.
+
+Unlike an ability of a backend it is no property of the cases, so one table says it for each such backend:
+``vfio.tsv``.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from fnmatch import fnmatchcase
+from functools import cache
+from importlib.resources import files
+
+from ..suite import Case
+
+__all__ = ["Unseen", "reasons", "unseen", "why_unseen"]
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """One row.
+
+    Attributes
+    ----------
+    case, driver
+        Which cases are left out for which drivers, as patterns of file names.
+    reason
+        Why, as a sentence without an end.
+    """
+
+    case: str
+    driver: str
+    reason: str
+
+
+@cache
+def unseen() -> tuple[Unseen, ...]:
+    """Through VFIO."""
+    text = files("cocotbext.virtio.conformance").joinpath("vfio.tsv").read_text("utf-8")
+    header, *rows = [line.split("\t") for line in text.splitlines()]
+    names = [field.name for field in fields(Unseen)]
+    if header != names:
+        raise ValueError(f"the columns of the table are {header}, not {names}")
+    return tuple(Unseen(*row) for row in rows)
+
+
+def why_unseen(case: Case, driver: str, rows: Iterable[Unseen]) -> str:
+    """Why a case is left out for a driver; empty if it is not."""
+    for row in rows:
+        if fnmatchcase(case.name, row.case) and fnmatchcase(driver, row.driver):
+            return row.reason
+    return ""
+
+
+def reasons(left_out: Iterable[tuple[Case, str]]) -> Mapping[str, str]:
+    """Why requirements cannot be shown, by their ids: cases that were left out, and why."""
+    found: dict[str, str] = {}
+    for case, reason in left_out:
+        for identity in (*case.proves, *case.breaks):
+            found.setdefault(identity, reason)
+    return found

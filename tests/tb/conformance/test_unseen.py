@@ -1,0 +1,38 @@
+"""What cannot be seen through VFIO: the table, and what becomes of the requirements."""
+
+from fnmatch import fnmatchcase
+
+import pytest
+from cocotbext.virtio.conformance import CaseResult, Facts, Status, account
+from cocotbext.virtio.conformance.unseen import Unseen, reasons, unseen, why_unseen
+from cocotbext.virtio.suite import cases
+from virtio_spec.virtio import DeviceType
+from virtio_spec.virtio_pci import Interface
+
+FACTS = Facts(DeviceType.ENTROPY, Interface.MODERN, 1 << 32, 1, 2)
+CASES = {case.name: case for case in cases("rng", backend="vfio", variant=None)}
+RESET = CASES["common.a_reset_clears_the_registers"]
+ROW = Unseen("common.a_reset*", "modern *", "nobody looks")
+
+
+@pytest.mark.parametrize("row", unseen(), ids=lambda row: row.case)
+def test_a_row_names_cases_that_would_run(row):
+    assert any(fnmatchcase(name, row.case) for name in CASES)
+    assert row.reason and not row.reason.endswith(".")
+
+
+def test_a_case_is_left_out_for_the_drivers_of_its_row():
+    assert why_unseen(RESET, "modern natural split", [ROW]) == "nobody looks"
+    assert why_unseen(RESET, "legacy bytes split", [ROW]) == ""
+    assert why_unseen(CASES["rng.more_than_a_packet_comes_whole"], "modern natural split", [ROW]) == ""
+
+
+def test_what_only_a_case_that_was_left_out_proves_is_untestable_for_its_reason():
+    left_out = reasons([(RESET, "nobody looks")])
+    assert set(left_out) == {*RESET.proves, *RESET.breaks}
+    shown = CaseResult("common.other", "modern natural split", ("RESET-DEV-01",))
+    found = account(FACTS, [shown], left_out)
+    assert found["RESET-DEV-01"].status == Status.PROVEN
+    hidden = found["PCI-CC-DEV-07"]
+    assert (hidden.status, hidden.reason) == (Status.UNTESTABLE, "nobody looks")
+    assert account(FACTS, [shown])["PCI-CC-DEV-07"].status == Status.MISSING
