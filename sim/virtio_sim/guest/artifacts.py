@@ -1,4 +1,4 @@
-"""What a guest is made of, from Debian's archive: QEMU, kernels, busybox, the tools of ext4.
+"""What a guest is made of, from Debian's archive: QEMU, kernels, busybox, the tools of ext4, Python.
 
 Everything is fetched by the host's own apt, in a root of its own, so that mirrors, proxies and credentials
 are those of the host, and apt checks signatures and sums; then it is unpacked into a private prefix, whose
@@ -24,6 +24,7 @@ from ..build import build_root, locked
 
 __all__ = [
     "KERNELS",
+    "PYTHON",
     "ArtifactError",
     "Artifacts",
     "Kernel",
@@ -59,6 +60,8 @@ KEYRINGS = (
 )
 META_PACKAGE = "linux-image-cloud-amd64"
 LIBRARIES = "usr/lib/x86_64-linux-gnu"
+#: Python as Debian 13 has it, for guests that run the kit themselves.
+PYTHON = "python3.13"
 
 Say = Callable[[str], None]
 
@@ -124,12 +127,13 @@ class Prefix:
 
 @dataclass(frozen=True)
 class Artifacts:
-    """All there is to boot; ``versions`` by package, for the report."""
+    """All there is to boot; ``versions`` by package, for the report. ``python`` is a tree, if asked for."""
 
     prefix: Prefix
     busybox: Path
     kernels: dict[str, Kernel]
     versions: dict[str, str]
+    python: Prefix | None = None
 
 
 def cache_root() -> Path:
@@ -138,11 +142,17 @@ def cache_root() -> Path:
 
 
 def artifacts(
-    kernels: Sequence[str], *, cache: Path | None = None, refresh: bool = False, say: Say = print
+    kernels: Sequence[str],
+    *,
+    python: bool = False,
+    cache: Path | None = None,
+    refresh: bool = False,
+    say: Say = print,
 ) -> Artifacts:
     """Bring what ``kernels`` (keys of :data:`KERNELS`) need, or find it in the cache.
 
-    ``refresh`` asks the archive again for newer versions. ``say`` gets one line for each step.
+    ``python`` is for guests with an interpreter, :data:`PYTHON`. ``refresh`` asks the archive again for newer
+    versions. ``say`` gets one line for each step.
     """
     for series in kernels:
         if series not in KERNELS:
@@ -151,12 +161,13 @@ def artifacts(
     root.mkdir(parents=True, exist_ok=True)
     with locked(root / "lock"):
         known = {} if refresh else _read(root / "artifacts.json")
-        missing = [name for name in ("base", *kernels) if not _is_there(root, known.get(name))]
+        wanted = ("base", *kernels, *([PYTHON] if python else []))
+        missing = [name for name in wanted if not _is_there(root, known.get(name))]
         if missing:
             archive = _Archive(root / "apt", say)
             archive.update()
             for name in missing:
-                known[name] = _base(archive, root) if name == "base" else _kernel(archive, root, name)
+                known[name] = _PARTS.get(name, _kernel)(archive, root, name)
                 _write(root / "artifacts.json", known)
         base = known["base"]
         found = {name: known[name] for name in kernels}
@@ -168,6 +179,7 @@ def artifacts(
                 for name, entry in found.items()
             },
             {**base["versions"], **{entry["package"]: entry["version"] for entry in found.values()}},
+            Prefix(root / known[PYTHON]["path"]) if python else None,
         )
 
 
@@ -349,11 +361,19 @@ def _digest(packages: Sequence[Path]) -> str:
     return hashlib.sha256("\n".join(path.name for path in packages).encode()).hexdigest()[:12]
 
 
-def _base(archive: _Archive, root: Path) -> dict:
-    wanted = ("qemu-system-x86", "e2fsprogs", "busybox-static")
+def _base(archive: _Archive, root: Path, name: str) -> dict:
     archive.say("fetching QEMU, the tools of ext4, and busybox")
+    return _prefix(archive, root, "prefix", ("qemu-system-x86", "e2fsprogs", "busybox-static"))
+
+
+def _python(archive: _Archive, root: Path, name: str) -> dict:
+    archive.say("fetching Python for guests")
+    return _prefix(archive, root, PYTHON, (f"{PYTHON}-minimal", f"lib{PYTHON}-stdlib"))
+
+
+def _prefix(archive: _Archive, root: Path, kind: str, wanted: Sequence[str]) -> dict:
     packages = archive.with_dependencies(*wanted)
-    name = f"prefix-{_digest(packages)}"
+    name = f"{kind}-{_digest(packages)}"
     archive.say(f"unpacking {len(packages)} packages")
     with _unpacking(root, name) as directory:
         for package in packages:
@@ -372,3 +392,7 @@ def _kernel(archive: _Archive, root: Path, series: str) -> dict:
         for file in files:
             _unpack(file, directory)
     return {"path": name, "release": release, "version": version, "package": packages[0]}
+
+
+#: Parts that are no kernel.
+_PARTS = {"base": _base, PYTHON: _python}

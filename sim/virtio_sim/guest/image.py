@@ -7,7 +7,8 @@ import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 
 from . import newc
 from .artifacts import Artifacts, Kernel, Prefix
@@ -43,16 +44,29 @@ def applets(busybox: Path) -> list[str]:
     return [name for name in listed.stdout.split() if name != "busybox"]
 
 
-def initramfs(artifacts: Artifacts, kernel: Kernel, programs: Mapping[str, bytes]) -> bytes:
-    """Busybox, the drivers as modules in their order, the scripts and further static ``programs``."""
-    modules = load_order(kernel.modules, MODULES)
+def initramfs(
+    artifacts: Artifacts,
+    kernel: Kernel,
+    programs: Mapping[str, bytes],
+    *,
+    modules: Sequence[str] = (),
+    files: Mapping[str, bytes] = MappingProxyType({}),
+) -> bytes:
+    """Busybox, the drivers as modules in their order, the scripts and further static ``programs``.
+
+    ``modules`` are further drivers, ``files`` further programs and what they need, by their path.
+    """
+    drivers = load_order(kernel.modules, (*MODULES, *modules))
     entries = [newc.directory(name) for name in DIRECTORIES]
     entries.append(newc.device("dev/console", 5, 1))
     entries.append(newc.file("bin/busybox", artifacts.busybox.read_bytes(), executable=True))
     entries += [newc.link(f"bin/{name}", "busybox") for name in applets(artifacts.busybox)]
     entries += [newc.file(f"bin/{name}", program, executable=True) for name, program in programs.items()]
-    entries += [newc.file(f"lib/{name}.ko", content) for name, content in modules.items()]
-    entries.append(newc.file("lib/order", "".join(f"{name}\n" for name in modules).encode()))
+    entries += [newc.file(f"lib/{name}.ko", content) for name, content in drivers.items()]
+    entries.append(newc.file("lib/order", "".join(f"{name}\n" for name in drivers).encode()))
+    parents = {str(parent) for name in files for parent in list(PurePosixPath(name).parents)[:-1]}
+    entries += [newc.directory(name) for name in sorted(parents.difference(DIRECTORIES))]
+    entries += [newc.file(name, content, executable=True) for name, content in files.items()]
     for name, content in scripts().items():
         entries.append(newc.file("init" if name == "init.sh" else f"checks/{name}", content, executable=True))
     return gzip.compress(newc.archive(entries), compresslevel=1, mtime=0)

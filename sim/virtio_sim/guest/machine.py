@@ -50,13 +50,15 @@ def command_line(
     device: Sequence[str],
     *,
     serial: Sequence[str],
+    platform: Sequence[str] = (),
     extra: Sequence[str] = (),
     memory: str = MEMORY,
     cpus: int = 1,
 ) -> list[str]:
     """QEMU's command line: q35 under TCG, shared memory, one root port with ``device`` behind it.
 
-    Guest memory is a memfd, so that a vfio-user server can map it. ``serial`` are the two character devices.
+    Guest memory is a memfd, so that a vfio-user server can map it. ``serial`` are the two character devices,
+    ``platform`` is what has to be there before any device, as an IOMMU.
     """
     return [
         *prefix.qemu(),
@@ -76,6 +78,7 @@ def command_line(
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
         *(word for port in serial for word in ("-serial", port)),
         *("-kernel", str(kernel), "-initrd", str(initrd), "-append", append),
+        *platform,
         *("-device", f"pcie-root-port,id={ROOT_PORT},chassis=1,slot=1"),
         *device,
         *extra,
@@ -104,6 +107,7 @@ class Guest:
         directory: Path,
         append: str = "",
         device: Sequence[str] = (),
+        platform: Sequence[str] = (),
         extra: Sequence[str] = (),
         cpus: int = 1,
         say: Callable[[str], None] = lambda line: None,
@@ -111,7 +115,7 @@ class Guest:
         self.directory, self._say = directory, say
         self._prefix, self._kernel, self._initrd = prefix, kernel, initrd
         self._append = f"console=ttyS0 panic=-1 loglevel=6 {append}".strip()
-        self._device, self._extra, self._cpus = device, extra, cpus
+        self._device, self._platform, self._extra, self._cpus = device, platform, extra, cpus
         self._process: subprocess.Popen[bytes] | None = None
         self._files: list[Any] = []
 
@@ -132,6 +136,7 @@ class Guest:
             self._append,
             self._device,
             serial=[f"file:{path}", "chardev:protocol"],
+            platform=self._platform,
             extra=[*protocol, *self._extra],
             cpus=self._cpus,
         )
