@@ -93,7 +93,7 @@ async def the_header_is_read_in_every_size(bench: Bench) -> None:
         same(middle, dword >> 8 & 0xFFFF, f"a word at {offset + 1}")
 
 
-@case(devices=EVERY_DEVICE, proves=("PCI-LEG-DEV-04",), transports=LEGACY)
+@case(needs=("robust",), devices=EVERY_DEVICE, proves=("PCI-LEG-DEV-04",), transports=LEGACY)
 async def a_part_of_a_register_is_not_written(bench: Bench) -> None:
     transport = await without_msix(bench)
     await transport.set_status(DeviceStatus.ACKNOWLEDGE)
@@ -301,7 +301,13 @@ async def msix_moves_the_configuration_at_once(bench: Bench) -> None:
     await transport.msix_control(enable=False)
 
 
-@case(devices=("blk",), proves=("PCI-LEG-DEV-P02", "PCI-LEG-DEV-05"), traps=(23, 24), transports=LEGACY)
+@case(
+    needs=("robust",),
+    devices=("blk",),
+    proves=("PCI-LEG-DEV-P02", "PCI-LEG-DEV-05"),
+    traps=(23, 24),
+    transports=LEGACY,
+)
 async def msix_enabled_in_the_middle_of_a_read_does_not_tear_it(bench: Bench) -> None:
     transport, size = await without_msix(bench), bench.disk.capacity
     try:
