@@ -75,11 +75,11 @@ def test_every_requirement_is_accounted_for_on_the_gateware(device):
     assert Status.FAILED not in standing(device).values()
 
 
-@pytest.mark.parametrize("device", ["rng", "blk", "net"])
-def test_every_duty_of_a_driver_is_broken_on_purpose_or_has_a_reason(device):
+@pytest.mark.parametrize(("device", "least"), [("rng", 90), ("blk", 90), ("net", 90), ("vmmci", 18)])
+def test_every_duty_of_a_driver_is_broken_on_purpose_or_has_a_reason(device, least):
     found = standing(device, broken)
     assert [identity for identity, status in found.items() if status == Status.MISSING] == []
-    assert sum(status == Status.PROVEN for status in found.values()) > 90
+    assert sum(status == Status.PROVEN for status in found.values()) > least
 
 
 @pytest.mark.parametrize("device", ["rng", "blk"])

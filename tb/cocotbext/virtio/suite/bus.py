@@ -107,7 +107,7 @@ async def other_functions_are_unsupported(bench: Bench) -> None:
     await exercise(bench, device)
 
 
-@case(needs=LINK, proves=FUNCTION, breaks=("PCI-LEG-DRV-01",))
+@case(devices=EVERY_DEVICE, needs=LINK, proves=FUNCTION, breaks=("PCI-LEG-DRV-01",))
 async def addresses_outside_the_bars_are_unsupported(bench: Bench) -> None:
     injector, errors = Injector(bench), await ErrorBits.clean(bench)
     device = await bench.start()

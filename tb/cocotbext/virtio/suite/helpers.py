@@ -42,7 +42,7 @@ __all__ = [
 #: For any frame: octets of a virtio header, of an Ethernet header with a tag, and of data.
 ROOM = HEADER_BYTES + 18 + 1500
 #: Whole dwords of the device configuration that any device of this type has.
-CONFIG_BYTES = {"blk": 60, "net": 16}
+CONFIG_BYTES = {"blk": 60, "net": 16, "vmmci": 20}
 #: How long a device is watched that should do nothing: far longer than it takes for a small request.
 QUIET_NS = 2_000
 #: How long one is watched that has to do something, if it says nothing.

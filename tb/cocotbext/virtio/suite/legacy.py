@@ -96,7 +96,7 @@ async def what_is_not_offered_does_not_count(bench: Bench) -> None:
     devices=EVERY_DEVICE,
     proves=("FEAT-LEG-DEV-03", "BLK-LEG-DEV-02"),
     transports=LEGACY,
-    breaks=("INIT-LEG-DRV-01",),
+    breaks=("INIT-LEG-DRV-01", "FEAT-LEG-DRV-03"),
 )
 async def there_is_no_features_ok(bench: Bench) -> None:
     device = await bench.probe()
