@@ -46,6 +46,10 @@ def mutation(
         typer.Option("--mutant", help="Of these only the one with this number; can be given several times."),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", "-s", help="Which mutants.")] = 1,
+    every_driver: Annotated[
+        bool,
+        typer.Option("--every-driver", help="Try a case with all drivers, not with one; takes hours."),
+    ] = False,
     jobs: Annotated[int, typer.Option("--jobs", "-j", help="Simulations at a time.")] = os.cpu_count() or 1,
 ) -> None:
     """See whether the test list sees bugs: planted ones in the reference device, and mutants of the gateware.
@@ -68,7 +72,7 @@ def mutation(
     planted = [] if mutant else _plant(chosen, console)
     designs: list[Design] = []
     for name in () if bug or not mutants else DESIGNS if device is None else (device,):
-        designs.append(_attack(name, mutants, mutant or (), seed, jobs, console))
+        designs.append(_attack(name, mutants, mutant or (), seed, jobs, every_driver, console))
     write_report(build_root() / "mutation" / "report.json", planted, designs)
     console.print(table(planted, designs))
     for result in planted:
@@ -124,7 +128,15 @@ def _plant(chosen: Sequence[Bug], console: Console) -> list[Planted]:
     return results
 
 
-def _attack(name: str, count: int, numbers: Sequence[int], seed: int, jobs: int, console: Console) -> Design:
+def _attack(
+    name: str,
+    count: int,
+    numbers: Sequence[int],
+    seed: int,
+    jobs: int,
+    every_driver: bool,
+    console: Console,
+) -> Design:
     """One design: mutants, a run of all cases without, and the mutants."""
     run = Trials.run_of(name)
     design = Design(run.configuration.name, seed)
@@ -132,7 +144,7 @@ def _attack(name: str, count: int, numbers: Sequence[int], seed: int, jobs: int,
         task = progress.add_task(f"{design.name}: build", total=1)
         started = time.monotonic()
         made = netlist(run.configuration, count=count, seed=seed)
-        trials = Trials(build(run, made), run, made.mutants, jobs)
+        trials = Trials(build(run, made), run, made.mutants, jobs, every_driver)
         progress.advance(task)
         design.build_s, started = time.monotonic() - started, time.monotonic()
 

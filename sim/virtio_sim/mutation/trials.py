@@ -110,12 +110,15 @@ class Trials:
         Of the design.
     jobs
         Processes at a time.
+    every_driver
+        Whether a case is tried with every driver; else with the first that makes it reach the mutant.
     """
 
     library: Path
     run: Run
     mutants: Sequence[Mutant]
     jobs: int
+    every_driver: bool = False
 
     @classmethod
     def run_of(cls, device: str) -> Run:
@@ -175,9 +178,13 @@ class Trials:
             return kills[str(trial)] / wall_s, -nth[trial], -wall_s
 
         def work(mutant: Mutant, tell: Callable[[Any], None]) -> None:
+            tried: set[str] = set()
             for trial in sorted(usable, key=worth, reverse=True):
                 if mutant.number not in usable[trial].reached:
                     continue
+                if trial.case.name in tried and not self.every_driver:
+                    continue
+                tried.add(trial.case.name)
                 tell(str(trial))  # who ends the process has found it
                 limit(LIMIT_S)
                 with Attempt(self, trial, mutant.number) as attempt:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 from cocotbext.virtio.suite import Case
@@ -67,7 +68,7 @@ def mutant(number):
 
 
 class Pretended(trials.Attempt):
-    """An attempt that does what its mutant's number says."""
+    """An attempt that does what its mutant's number says: 1 is found by one case, 4 with one driver."""
 
     def __exit__(self, *_):
         pass
@@ -76,18 +77,21 @@ class Pretended(trials.Attempt):
         name = self._trial.case.name
         if self._mutant == 2:
             os.kill(os.getpid(), signal.SIGKILL)
+        if self._mutant == 4:
+            return "AssertionError: no" if self._trial.driver.habit == "bytes" else ""
         return "AssertionError: no" if self._mutant == 1 and name == "third" else ""
 
 
-def attacked(monkeypatch, numbers, clean):
+def attacked(monkeypatch, numbers, clean, **options):
     """What finds each mutant, with trials that are named and are what ``clean`` says, and what was tried."""
     monkeypatch.setattr(trials, "Attempt", Pretended)
-    known = {
-        trials.Trial(DRIVER, Case(name, None, (), (), (), "default", ())): found
-        for name, found in clean.items()
-    }
+    known = {}
+    for name, found in clean.items():
+        name, _, habit = name.partition("/")
+        driver = replace(DRIVER, habit=habit or DRIVER.habit)
+        known[trials.Trial(driver, Case(name, None, (), (), (), "default", ()))] = found
     mutants = [mutant(number) for number in numbers]
-    made = Trials("", None, mutants, 2)
+    made = Trials("", None, mutants, 2, **options)
     return {each.number: kill for each, kill in made.attack(mutants, known)}
 
 
@@ -114,3 +118,15 @@ def test_a_mutant_that_ends_the_simulation_is_killed(monkeypatch):
     clean = {"second": Clean(2, ALL, ""), "first": Clean(1, ALL, "")}
     found = attacked(monkeypatch, (2,), clean)
     assert found == {2: Kill("first (split)", "the simulation was ended by SIGKILL")}
+
+
+@pytest.mark.parametrize(("every", "found"), [(False, False), (True, True)])
+def test_a_case_is_tried_with_one_driver_or_with_every_one(monkeypatch, every, found):
+    clean = {"first": Clean(1, ALL | {4}, ""), "first/bytes": Clean(2, ALL | {4}, "")}
+    kills = attacked(monkeypatch, (4,), clean, every_driver=every)
+    assert (kills[4] is not None) == found
+
+
+def test_the_one_driver_is_one_with_which_the_case_reaches_the_mutant(monkeypatch):
+    clean = {"first": Clean(1, ALL, ""), "first/bytes": Clean(2, ALL | {4}, "")}
+    assert attacked(monkeypatch, (4,), clean)[4] is not None
