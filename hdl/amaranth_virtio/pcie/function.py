@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Module
+from amaranth.hdl import Cat, Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from virtio_spec import layout
@@ -31,6 +31,9 @@ class Function(wiring.Component):
 
     INTA is asserted while ``interrupt_status``, unless Interrupt Disable is set, the function is not in
     D0, or one of the two resets is under way. Its messages do not depend on Bus Master Enable.
+
+    The configuration write that ends bus mastering, by its bit or by leaving D0, is answered behind the
+    requests that were on offer then: no memory request follows its completion.  [PCIe base 5.0 §7.5.1.1.3]
 
     Parameters
     ----------
@@ -188,6 +191,7 @@ class Function(wiring.Component):
         ]
         messages, idle = self._intx(m, config)
         packets, targets = [messages], []
+        requests = [self.reads.valid, *(port.valid for port in self.writes)]
         if self.interface.has_legacy:
             region = Region(layout.LEGACY_BAR, 0, layout.LEGACY_BAR_SIZE)
             targets.append((region, flipped(self.legacy_registers)))
@@ -195,13 +199,17 @@ class Function(wiring.Component):
             region = Region(layout.MODERN_BAR, 0, layout.MODERN_BAR_SIZE)
             targets.append((region, flipped(self.registers)))
         if self.vectors:
-            messages, msix_idle, msix_bus = self._msix(m, config)
+            messages, msix_sends, msix_idle, msix_bus = self._msix(m, config)
             packets.append(messages)
+            requests.append(msix_sends)
             idle &= msix_idle
             targets.append((Region(layout.MSIX_BAR, 0, layout.MSIX_BAR_SIZE), msix_bus))
         else:
             m.d.comb += self.vector.ready.eq(1)
-        m.d.comb += self.idle.eq(idle)
+        m.d.comb += [
+            self.idle.eq(idle),
+            non_posted.settled.eq(config.dma.bus_master | ~Cat(requests).any()),
+        ]
 
         masters = [posted.bus, non_posted.bus]
         if self.interface.has_modern:
@@ -229,8 +237,8 @@ class Function(wiring.Component):
         ]
         return intx.o, intx.idle
 
-    def _msix(self, m: Module, config: Any) -> tuple[Any, Any, Any]:
-        """MSI-X; returns its messages, whether it is idle, and its registers."""
+    def _msix(self, m: Module, config: Any) -> tuple[Any, Any, Any, Any]:
+        """MSI-X; returns its messages, whether there is one, whether it is idle, and its registers."""
         m.submodules.msix = msix = Msix(vectors=self.vectors)
         m.submodules.message_writer = writer = MessageWriter(width=self.width)
         connect(m, flipped(self.vector), msix.request)
@@ -242,7 +250,7 @@ class Function(wiring.Component):
             msix.forget.eq(self.reset),
             writer.requester_id.eq(config.dma.requester_id),
         ]
-        return writer.o, msix.idle, msix.bus
+        return writer.o, msix.write.valid, msix.idle, msix.bus
 
     def _transmit(self, m: Module, transmitter: Any, completions: Any, messages: list[Any]) -> None:
         sources = [*(flipped(port) for port in self.writes), *messages]

@@ -34,7 +34,8 @@ class NonPosted(wiring.Component):
     its payload is there.
 
     - Configuration requests of type 0 to function 0 go to ``config``; while ``function_reset`` they
-      are answered with Request Retry Status. A poisoned write is an unsupported request.
+      are answered with Request Retry Status. A poisoned write is an unsupported request. A write that was
+      carried out is answered once ``settled``.
     - Memory reads go to ``bus``, if they lie in one BAR from end to end, memory space is enabled and
       the function in D0 and not in reset. A completion ends at each multiple of 128 bytes. A read of
       zero bytes returns one dword from an access without byte enables.
@@ -75,6 +76,9 @@ class NonPosted(wiring.Component):
     io_hold : :py:`In(1)`
         Issue no I/O request to ``bus``. Looked at 4 cycles or more after an I/O write was taken there;
         a request already offered stays.
+    settled : :py:`In(1)`
+        Nothing is on offer that configuration space forbids by now. Looked at from the cycle behind the
+        answer of ``config`` on.
     completer_id : :py:`Out(16)`
         Bus and device number of the last configuration write of type 0, function 0.  [§2.2.6.2]
     unsupported : :py:`Out(1)`
@@ -100,6 +104,7 @@ class NonPosted(wiring.Component):
                 "writes_busy": In(1),
                 "function_reset": In(1),
                 "io_hold": In(1),
+                "settled": In(1, init=1),
                 "completer_id": Out(16),
                 "unsupported": Out(1),
                 "poisoned": Out(1),
@@ -249,9 +254,15 @@ class NonPosted(wiring.Component):
             with m.State("CONFIG WAIT"):
                 m.d.comb += buffer.dword.payload.eq(self.config.response.payload)
                 with m.If(self.config.response.valid):
-                    with m.If(~writing):
+                    with m.If(writing):
+                        m.next = "SETTLE"
+                    with m.Else():
                         m.d.comb += buffer.dword.valid.eq(1)
                         m.d.sync += chunk.eq(1)
+                        m.next = "COMPLETE"
+
+            with m.State("SETTLE"):
+                with m.If(self.settled):
                     m.next = "COMPLETE"
 
             with m.State("ACCESS"):

@@ -412,6 +412,59 @@ def test_a_function_level_reset_ends_after_the_deassert_has_left(width):
     simulate(dut, bench, read, background=[*link.benches, core])
 
 
+@pytest.mark.parametrize(
+    ("how", "width", "stall"),
+    [("command", 64, 0.0), ("command", 256, 0.5), ("power state", 64, 0.5)],
+)
+def test_no_memory_request_follows_the_completion_that_ends_bus_mastering(how, width, stall):
+    """[PCIe base 5.0 §7.5.1.1.3, §5.3.1.4]: reads, writes and messages, of sources that have always more."""
+    dut = function(width, writers=2)
+    link = Link(dut, stall=stall)
+    rng = random.Random(7)
+
+    def source(port: Any, packets: list[list[int]]) -> Any:
+        async def run(ctx: Any) -> None:
+            while True:
+                *_, allowed = await ctx.tick().sample(dut.dma.bus_master)
+                if allowed:
+                    await send(ctx, port, tlp_beats(rng.choice(packets), width))
+
+        return run
+
+    async def vectors(ctx: Any) -> None:
+        while True:
+            await send(ctx, dut.vector, [1])
+
+    async def bench(ctx: Any) -> None:
+        await link.enable(ctx, MEMORY_SPACE)
+        await link.write(ctx, await capability(ctx, link, 0x11), 1 << 31)
+        await link.send(ctx, memory_write(MSIX_BASE + 0x10, [0xFEE0_0000, 0, 0x4D, 0]))
+        power = await capability(ctx, link, 0x01) + 4
+        for round_ in range(2):
+            await link.write(ctx, power, 0)
+            await link.write(ctx, 0x04, MEMORY_SPACE | BUS_MASTER)
+            await link.until(ctx, len(link.packets) + 6 + round_)
+            link.open = False
+            await ctx.tick().repeat(rng.randrange(40))
+            register, value = (0x04, MEMORY_SPACE) if how == "command" else (power, 3)
+            before = len(link.packets)
+            await link.send(ctx, config(register // 4, value, target=HERE))
+            await ctx.tick().repeat(40)
+            link.open = True
+            while 0b01010 not in (types := [parse(packet).type for packet in link.packets[before:]]):
+                await ctx.tick()
+            await ctx.tick().repeat(60)
+            followed = [parse(packet).type for packet in link.packets[before + len(types) :]]
+            assert types[-1] == 0b01010 and followed == []
+
+    sources = [
+        source(dut.reads, [memory_read(0x8000)]),
+        source(dut.writes[0], [memory_write(0x9000, range(12)), memory_write(0x9000, [1])]),
+        source(dut.writes[1], [memory_write(0xA000, [1, 2])]),
+    ]
+    simulate(dut, bench, background=[*link.benches, *sources, vectors], deadline=20_000)
+
+
 def test_bad_arguments_are_refused():
     with pytest.raises(TypeError, match=r"^interface is an Interface, not 'both'$"):
         Function(
