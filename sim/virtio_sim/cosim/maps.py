@@ -70,11 +70,23 @@ class Maps:
         raise Refused(errno.EINVAL, f"{where} from file offset {offset:#x} cannot be mapped: {reason}")
 
     def remove(self, address: int, size: int) -> None:
-        """Take back exactly what was mapped; :class:`Refused`. The device is done with it afterwards."""
-        found = self._maps.get(address)
-        if found is None or found.size != size:
+        """Take back what was mapped there, map by map; :class:`Refused` if it cuts one, or there is none.
+
+        An IOMMU in front of the device maps by the page, and unmaps by larger powers of two. The device is
+        done with it afterwards.
+        """
+        touched = [
+            found
+            for found in self._maps.values()
+            if found.address < address + size and address < found.address + found.size
+        ]
+        whole = all(
+            address <= found.address and found.address + found.size <= address + size for found in touched
+        )
+        if not touched or not whole:
             raise Refused(errno.ENOENT, f"{size:#x} bytes at {address:#x} are not a map")
-        self._drop(found)
+        for found in touched:
+            self._drop(found)
 
     def clear(self) -> None:
         """Take everything back."""

@@ -29,7 +29,7 @@ def test_a_map_is_unmapped_as_it_was_mapped(connected, memory):
     running, client = connected
     client.dma_map(0x8000, 2 * PAGE, memory.fd, offset=PAGE, flags=1)
     assert running.function.calls[-1] == ("map", 0x8000, 2 * PAGE, 1)
-    for address, size in [(0x8000, PAGE), (0x9000, PAGE), (0x7000, 3 * PAGE), (0, 0)]:
+    for address, size in [(0x8000, PAGE), (0x9000, PAGE), (0x6000, 3 * PAGE), (0x8000, 0), (0, 0)]:
         with pytest.raises(Failed, match="ENOENT"):
             client.dma_unmap(address, size)
     client.dma_unmap(0x8000, 2 * PAGE)
@@ -38,6 +38,15 @@ def test_a_map_is_unmapped_as_it_was_mapped(connected, memory):
     with pytest.raises(Failed, match="ENOENT"):
         client.dma_unmap(0x8000, 2 * PAGE)
     assert "0x2000 bytes at 0x8000 are not a map" in running.wait_for("0x2000 bytes")
+
+
+def test_an_unmap_takes_all_maps_inside_as_behind_an_iommu(connected, memory):
+    running, client = connected
+    for address in (0x10000, 0x11000, 0x13000, 0x14000):
+        client.dma_map(address, PAGE, memory.fd)
+    client.dma_unmap(0x10000, 4 * PAGE)
+    assert running.function.calls[-3:] == [("unmap", at, PAGE) for at in (0x10000, 0x11000, 0x13000)]
+    client.dma_unmap(0x14000, PAGE)
 
 
 def test_an_overlapping_map_is_refused(connected, memory):
