@@ -11,14 +11,14 @@ SYNTH_STAMP := $(SYNTH_VENV)/.ready
 BROWSER_STAMP := $(VENV)/.browser
 
 # Parameters: DEVICE=rng|blk|net|vmmci  INTERFACE=modern|transitional|legacy  WIDTH=64|128|256  QUEUES=n  RAM_SECTORS=n  SEED=n  IMAGE=path  WAVES=1
-#             BACKEND=model|native|cocotb  VARIANT=names...  KERNEL=series...  ROW=words  CONFIG=names...  MODULES=1  SEEDS=n  STEPS=n,n  MUTANTS=n
+#             BACKEND=model|native|cocotb|qtest|vfio  CARD=address  VARIANT=names...  KERNEL=series...  ROW=words  CONFIG=names...  MODULES=1  SEEDS=n  STEPS=n,n  MUTANTS=n
 COMMON := $(if $(DEVICE),--device $(DEVICE)) $(if $(INTERFACE),--interface $(INTERFACE)) \
 	$(if $(WIDTH),--width $(WIDTH)) $(if $(QUEUES),--queues $(QUEUES))
 HDL := $(COMMON) $(if $(RAM_SECTORS),--ram-sectors $(RAM_SECTORS))
 GUEST := $(foreach kernel,$(KERNEL),--kernel $(kernel)) $(if $(ROW),--row "$(ROW)") $(if $(SEED),--seed $(SEED))
 CONFORMANCE := $(if $(BACKEND),--backend $(BACKEND)) $(if $(DEVICE),--device $(DEVICE)) \
 	$(if $(INTERFACE),--interface $(INTERFACE)) $(foreach variant,$(VARIANT),--variant $(variant)) \
-	$(if $(SEED),--seed $(SEED))
+	$(if $(CARD),--card $(CARD)) $(if $(SEED),--seed $(SEED))
 SYNTH := $(foreach config,$(CONFIG),--config $(config)) $(if $(filter 1,$(MODULES)),--by-module) \
 	$(if $(SEED),--seed $(SEED))
 FUZZ := $(if $(DEVICE),--device $(DEVICE)) $(if $(WIDTH),--width $(WIDTH)) $(if $(QUEUES),--queues $(QUEUES)) \
@@ -36,7 +36,8 @@ help: ## this list
 	@echo "     [SEED=n] [IMAGE=path] [WAVES=1] for sim, [RAM_SECTORS=n] for hdl"
 	@echo "     [KERNEL='6.1 6.12'] [ROW='words of a row'] [SEED=n] for guest"
 	@echo "     [ROW='words of a row'] [SEED=n] for bench"
-	@echo "     [BACKEND=model|native|cocotb|qtest] [VARIANT='split-event packed'] [SEED=n] for conformance"
+	@echo "     [BACKEND=model|native|cocotb|qtest|vfio] [CARD=0000:01:00.0] [VARIANT='split-event packed']"
+	@echo "     [SEED=n] for conformance"
 	@echo "     [CONFIG='rng-64 blk-128'] [MODULES=1] [SEED=n] for synth"
 	@echo "     [SEEDS=n] [SEED=n] [STEPS=n,n] [SEQUENCES=n] [BACKEND=native|model] for fuzz"
 	@echo "     [DEVICE=rng|blk] [MUTANTS=n] [SEED=n] for mutation"

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from cocotbext.virtio.backends.vfio import PATIENCE_S
+from cocotbext.virtio.backends.vfio_bench import BACKEND as VFIO
 from cocotbext.virtio.conformance import CaseResult, Status
 from rich import box
 from rich.console import Console
@@ -14,6 +16,7 @@ from rich.table import Table
 from ..build import build_root, locked
 from ..config import ConfigError, check_seed
 from .backends import execute
+from .card_run import CardRun, card_run
 from .document import write_document
 from .junit import write_junit
 from .own_run import OwnRun, own_run
@@ -38,7 +41,8 @@ def conformance(
         typer.Option(
             "--backend",
             "-b",
-            help="[bold]model[/], [bold]native[/], [bold]cocotb[/]; [bold]qtest[/] for QEMU's devices.",
+            help="[bold]model[/], [bold]native[/], [bold]cocotb[/]; [bold]qtest[/] for QEMU's devices, "
+            "[bold]vfio[/] for a real card.",
         ),
     ] = "native",
     device: Annotated[
@@ -68,6 +72,22 @@ def conformance(
         typer.Option("--verilog", help="Simulate this for the bench; can be given several times."),
     ] = None,
     top: Annotated[str, typer.Option("--top", help="The top module of what is simulated.")] = "",
+    card: Annotated[
+        str,
+        typer.Option(
+            "--card", help="PCI address of the card, as in [bold]0000:01:00.0[/]; see docs/vfio.md."
+        ),
+    ] = "",
+    without: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--without", help="What the card is known not to do, as in [bold]mixed[/]; several times."
+        ),
+    ] = None,
+    patience: Annotated[
+        float,
+        typer.Option("--patience", help="Seconds for which a card is watched that should do nothing."),
+    ] = PATIENCE_S,
     seed: Annotated[int, typer.Option("--seed", "-s", help="For everything random; a run repeats.")] = 1,
     document: Annotated[
         bool, typer.Option("--document", help="Run nothing: put the counts of the report into the README.")
@@ -85,8 +105,17 @@ def conformance(
             typer.echo(f"wrote {path}")
         return
     check_seed(seed)
-    runs: Sequence[Run | OwnRun]
-    if bench is not None:
+    if bool(card) != (backend == VFIO) or (card and bench is not None):
+        raise ConfigError("--card and --backend vfio belong together, without --bench")
+    if without and not card:
+        raise ConfigError("--without is for --card")
+    runs: Sequence[Run | OwnRun | CardRun]
+    if card:
+        if device or interface or verilog or top:
+            raise ConfigError("a card says itself what it is: --card needs neither device nor Verilog")
+        options = {"variants": variant or (), "without": without or (), "patience_s": patience}
+        runs = [card_run(card, **options, seed=seed)]
+    elif bench is not None:
         if device or interface:
             raise ConfigError(
                 "--device and --interface are not for --bench: what it is, the bench says itself"
@@ -114,7 +143,7 @@ def conformance(
         raise typer.Exit(1)
 
 
-def _run(run: Run | OwnRun, seed: int, console: Console) -> RunResult:
+def _run(run: Run | OwnRun | CardRun, seed: int, console: Console) -> RunResult:
     """One run, with a bar."""
     total = sum(len(run.cases(driver)) for driver in run.drivers())
     results: list[CaseResult] = []
@@ -127,11 +156,12 @@ def _run(run: Run | OwnRun, seed: int, console: Console) -> RunResult:
             failed = sum(not each.passed for each in results)
             progress.update(task, advance=1, failed=f"[red]{failed} failed[/]" if failed else "")
 
-        if isinstance(run, OwnRun):
-            facts = run.execute(seed, hear)
-        else:
+        if isinstance(run, Run):
             facts = execute(run, seed=seed, listener=hear)
-    return RunResult(run.name, run.backend, run.device, facts, with_few_traces(results))
+        else:
+            facts = run.execute(seed, hear)
+    unseen = run.unseen if isinstance(run, CardRun) else {}
+    return RunResult(run.name, run.backend, run.device, facts, with_few_traces(results), unseen)
 
 
 def _keep(directory: Path, result: RunResult) -> None:

@@ -24,6 +24,15 @@ WRONG = {
         ["-i", "legacy", "-d", "rng", "--variant", "packed"],
         "no such device with such an",
     ),
+    "card": (["-b", "vfio"], "--card and --backend vfio belong together"),
+    "backend of a card": (["--card", "0000:01:00.0"], "--card and --backend vfio belong together"),
+    "card that is none": (["-b", "vfio", "--card", "1"], "a card is named by its PCI address, as in 0000:01"),
+    "device of a card": (["-b", "vfio", "--card", "0000:01:00.0", "-d", "rng"], "a card says itself what it"),
+    "card without a thing": (
+        ["-b", "vfio", "--card", "0000:01:00.0", "--without", "wheels"],
+        "a card cannot be without wheels, but without card, mixed, pairs, write_flag",
+    ),
+    "without what": (["--without", "mixed"], "--without is for --card"),
     "seed": (["-b", "model", "--seed=-1"], "the seed has to be from 0"),
 }
 

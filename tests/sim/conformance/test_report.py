@@ -40,6 +40,15 @@ def row(found, identity):
     return entry
 
 
+def test_what_cannot_be_seen_on_a_backend_is_untestable_and_says_why(tmp_path):
+    hidden = replace(run("vfio", FINE), unseen={"ENT-DEV-01": "nobody looks", "RESET-DEV-01": "neither here"})
+    report(hidden).write(tmp_path / "report.json")
+    found = Report.read(tmp_path / "report.json").as_dict()
+    assert row(found, "ENT-DEV-01")["devices"]["rng"]["reason"] == "nobody looks"
+    assert row(found, "ENT-DEV-01")["status"] == Status.UNTESTABLE
+    assert row(found, "RESET-DEV-01")["status"] == Status.PROVEN
+
+
 def test_a_requirement_says_where_it_stands_and_why():
     found = report(run("native", FINE, BROKEN)).as_dict()
     assert len(found["requirements"]) == 730

@@ -15,7 +15,7 @@ from .qtest_behind import serve_cable, serve_disk, serve_noise
 from .qtest_machine import Machine, Program
 from .qtest_pump import Pump
 
-__all__ = ["qtest_bench"]
+__all__ = ["ALL_RINGS", "qtest_bench"]
 
 SECTORS = 64
 #: Largest sizes of the queues that cases for all device types use; of blk as asked for.

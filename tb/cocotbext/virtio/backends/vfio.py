@@ -19,8 +19,8 @@ from .vfio_memory import Pinned, Words, Zone, physical_zones
 
 __all__ = ["PATIENCE_S", "VfioHost"]
 
-#: Where a card finds memory behind an IOMMU: below and above 4 GiB.
-ADDRESSES = (0x1000_0000, 0x1_2345_0000)
+#: Where a card finds memory behind an IOMMU: below and above 4 GiB, as a large page can lie.
+ADDRESSES = (0x1000_0000, 0x1_2340_0000)
 ZONE_BYTES = 1 << 20
 #: How long a card is watched that should do nothing, and how many times as long what should happen may take.
 PATIENCE_S, TIMES = 0.002, 100
@@ -78,15 +78,13 @@ class VfioHost(Host):
 
     def _zones_of(self, card: Card) -> list[Zone]:
         if not card.group.iommu:
-            self._pinned = [Pinned(2 * ZONE_BYTES, huge=True)]
+            self._pinned = [Pinned()]
             return physical_zones(self._pinned[0])
-        self._pinned = [Pinned(ZONE_BYTES) for _ in ADDRESSES]
-        for pinned, iova in zip(self._pinned, ADDRESSES, strict=True):
+        self._pinned = [Pinned() for _ in ADDRESSES]
+        zones = list(zip(ADDRESSES, self._pinned, strict=True))
+        for iova, pinned in zones:
             card.map(pinned.address, iova, pinned.size)
-        return [
-            (iova, Words(pinned.address, pinned.size))
-            for pinned, iova in zip(self._pinned, ADDRESSES, strict=True)
-        ]
+        return [(iova, Words(pinned.address, ZONE_BYTES)) for iova, pinned in zones]
 
     def _enumerate(self) -> None:
         self._io_bars = {
@@ -239,3 +237,5 @@ class VfioHost(Host):
         self.card.close()
         self._vectors.close()
         self._intx.close()
+        for pinned in self._pinned:
+            pinned.close()

@@ -19,6 +19,7 @@ SMALL = 64
 TYPES = {1: ctypes.c_uint8, 2: ctypes.c_uint16, 4: ctypes.c_uint32, 8: ctypes.c_uint64}
 #: What ``mmap`` has no names for on all versions of Python.  [linux/mman.h]
 MAP_LOCKED, MAP_POPULATE, MAP_HUGETLB = 0x2000, 0x8000, 0x40000
+HUGE_BYTES = 2 << 20
 #: Eight bytes for each page: one that is there has a bit, and the number of its frame.
 PAGEMAP, PRESENT, FRAME_BITS = Path("/proc/self/pagemap"), 1 << 63, 55
 
@@ -64,23 +65,28 @@ def _pieces(start: int, stop: int) -> list[tuple[int, int]]:
 
 
 class Pinned:
-    """Pages of this process that stay where they are, until the end of the process.
+    """Memory of this process that stays where it is: one large page if there is one, or small ones."""
 
-    With ``huge``, pages of 2 MiB if there are such; :attr:`huge` says whether there were.
-    """
+    size = HUGE_BYTES
 
-    def __init__(self, size: int, *, huge: bool = False):
+    def __init__(self) -> None:
         flags = mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | MAP_POPULATE | MAP_LOCKED
-        self.size, self.huge = size, huge
         try:
-            self._pages = mmap.mmap(-1, size, flags=flags | (MAP_HUGETLB if huge else 0))
+            self._pages = mmap.mmap(-1, self.size, flags=flags | MAP_HUGETLB)
         except OSError:
-            if not huge:
+            try:
+                self._pages = mmap.mmap(-1, self.size, flags=flags)
+            except OSError:
                 raise VfioError(
-                    f"{size >> 10} KiB cannot be locked; raise the limit (ulimit -l), or be root"
+                    f"{self.size >> 10} KiB cannot be locked; raise the limit (ulimit -l), or be root"
                 ) from None
-            self.huge, self._pages = False, mmap.mmap(-1, size, flags=flags)
-        self.address = ctypes.addressof(ctypes.c_char.from_buffer(self._pages))
+        self._held = ctypes.c_char.from_buffer(self._pages)
+        self.address = ctypes.addressof(self._held)
+
+    def close(self) -> None:
+        """Give it back; nobody may access it any more."""
+        del self._held
+        self._pages.close()
 
 
 Zone = tuple[int, Words]
