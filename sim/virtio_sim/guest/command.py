@@ -61,7 +61,8 @@ def guest(
     if not chosen:
         raise ConfigError(f"no row of {provider} has {row!r} in its name; --list shows all")
     check_seed(seed)
-    parts = artifacts(kernel or DEFAULT_KERNELS, refresh=refresh, say=say)
+    python = any(each.device.iommu for each in chosen)
+    parts = artifacts(kernel or DEFAULT_KERNELS, python=python, refresh=refresh, say=say)
     results = Rig(parts, made, build_root() / "guest", seed=seed, say=say).run(chosen)
     path = build_root() / "guest" / "report.json"
     kernels = {name: entry.release for name, entry in parts.kernels.items()}

@@ -10,9 +10,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+
+from cocotbext.virtio.backends.qtest_bench import ALL_RINGS
 
 from ..cosim.qemu import vfio_user
 
@@ -47,13 +49,15 @@ class DeviceError(Exception):
 class Device:
     """What a row wants: ``kind``, ``interface`` of registers, layout of the ``ring``, number of ``queues``.
 
-    A net is two of them, which are connected with each other, and has pairs of queues.
+    A net is two of them, which are connected with each other, and has pairs of queues. With ``iommu`` there
+    is one in front of it, which a provider need not know of unless its device has to be told.
     """
 
     kind: str
     interface: str = "modern"
     ring: str = "split"
     queues: int = 1
+    iommu: bool = field(default=False, compare=False)
 
     def __post_init__(self):
         for value, known in ((self.kind, KINDS), (self.interface, INTERFACES), (self.ring, RINGS)):
@@ -135,6 +139,8 @@ class QemuProvider:
         legacy = "off" if self._device.interface == "transitional" else "on"
         packed = "on" if self._device.ring == "packed" else "off"
         options = f"bus={bus},disable-legacy={legacy},disable-modern=off,packed={packed}"
+        if self._device.iommu:
+            options = f"bus={bus},disable-legacy=on,{ALL_RINGS},iommu_platform=on"
         if self._device.kind == "rng":
             backend = ["-object", f"rng-builtin,id=noise-{bus}"]
             return [*backend, "-device", f"virtio-rng-pci,rng=noise-{bus},{options}"]

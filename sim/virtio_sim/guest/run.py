@@ -9,12 +9,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .artifacts import Artifacts, Kernel
 from .checks import DISK_BYTES, ROWS, Check, CheckFailed, Context, Figures, Row
 from .console import ConsoleError
 from .devices import PEER_PORT, ROOT_PORT, DeviceError, Provider, QemuProvider
 from .image import RootImage, data_image, initramfs
+from .interpreter import interpreter
 from .machine import Guest, GuestError, complaints
 from .program import load_program
 from .report import Result
@@ -23,6 +25,9 @@ __all__ = ["Rig", "rows_of"]
 
 #: Seconds until the agent must have spoken.
 BOOT_DEADLINE = 180.0
+#: Of a guest that gives its device to a program: its IOMMU, and what drives that.
+IOMMU = ("-device", "intel-iommu,intremap=on,caching-mode=on")
+VFIO = ("vfio_iommu_type1", "vfio_pci")
 
 Say = Callable[[str], None]
 
@@ -61,7 +66,12 @@ class Rig:
     def run(self, rows: Sequence[Row]) -> list[Result]:
         """All ``rows`` on all kernels."""
         results: list[Result] = []
-        boots = [(kernel, row) for kernel in self.artifacts.kernels.values() for row in rows]
+        boots = [
+            (kernel, row)
+            for kernel in self.artifacts.kernels.values()
+            for row in rows
+            if not row.kernels or kernel.series in row.kernels
+        ]
         for number, (kernel, row) in enumerate(boots, start=1):
             self.say(f"[{number}/{len(boots)}] {kernel.series} {self.provider.name} {row.name}")
             results += self.boot(kernel, row)
@@ -88,7 +98,7 @@ class Rig:
         return collected.results
 
     def _context(self, row: Row, directory: Path) -> Context:
-        context = Context(row, directory)
+        context = Context(row, directory, provider=self.provider.name)
         if row.device.kind != "blk":
             return context
         context.image = directory / "disk.img"
@@ -104,13 +114,15 @@ class Rig:
 
     def _inside(self, kernel: Kernel, row: Row, context: Context, collected: "_Collected") -> None:
         initrd = context.directory / "initramfs.gz"
-        initrd.write_bytes(initramfs(self.artifacts, kernel, self._programs()))
+        more = self._kit(context.directory) if row.device.iommu else {}
+        initrd.write_bytes(initramfs(self.artifacts, kernel, self._programs(), **more))
         guest = Guest(
             self.artifacts.prefix,
             kernel,
             initrd,
             directory=context.directory,
             append=row.append,
+            platform=IOMMU if row.device.iommu else (),
             device=self.provider.qemu_arguments(ROOT_PORT),
             extra=[*self.provider.arguments, *self._peer(row, context)],
             cpus=row.device.queues,
@@ -130,6 +142,11 @@ class Rig:
                     collected.add("panic", lambda: self._ended(guest, guest.panic, [*noise, "."]))
                 case _:
                     collected.add("switch off", lambda: self._ended(guest, guest.off, noise))
+
+    def _kit(self, directory: Path) -> dict[str, Any]:
+        """What the guest needs to run the kit on its device."""
+        assert self.artifacts.python is not None
+        return {"modules": VFIO, "files": interpreter(self.artifacts.python, directory)}
 
     def _peer(self, row: Row, context: Context) -> list[str]:
         """What is beside the device, behind a port of its own: another one like it, or QEMU's own."""
@@ -155,7 +172,8 @@ class Rig:
     @staticmethod
     def _ask(guest: Guest, check: Check, context: Context) -> Figures:
         try:
-            answer = guest.console.run(check.script, *check.arguments, deadline=check.deadline)
+            arguments = (*check.arguments, *check.more(context))
+            answer = guest.console.run(check.script, *arguments, deadline=check.deadline)
         except ConsoleError as error:
             raise GuestError(f"{error}; {guest.last_words()}") from None
         if answer.failures or answer.status:

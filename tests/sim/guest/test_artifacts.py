@@ -74,6 +74,19 @@ def test_a_filled_cache_needs_neither_apt_nor_network(tmp_path, tool):
     assert found.versions == {"qemu-system-x86": "1:11.1.3", "linux-image-1": "6.1.9-1"}
 
 
+def test_python_is_there_for_those_who_ask_for_it(tmp_path, tool):
+    fill(tmp_path)
+    known = json.loads((tmp_path / "artifacts.json").read_text())
+    (tmp_path / "python-1").mkdir()
+    known[module.PYTHON] = {"path": "python-1", "versions": {}}
+    (tmp_path / "artifacts.json").write_text(json.dumps(known))
+    assert get(tmp_path).python is None
+    assert artifacts(["6.1"], python=True, cache=tmp_path).python == Prefix(tmp_path / "python-1")
+    (tmp_path / "python-1").rmdir()
+    with pytest.raises(ArtifactError, match="this host has no apt-get"):
+        artifacts(["6.1"], python=True, cache=tmp_path)
+
+
 def test_what_went_missing_from_the_cache_is_fetched_again(tmp_path, tool):
     fill(tmp_path)
     (tmp_path / "kernel-1").rmdir()

@@ -1,12 +1,17 @@
+import gzip
 import hashlib
 import random
 
 import pytest
+from cocotbext.virtio.conformance import CaseResult, Facts
+from virtio_sim.conformance.report import Report, RunResult
 from virtio_sim.guest import checks
 from virtio_sim.guest.checks import ROWS, CheckFailed, Context, Row
 from virtio_sim.guest.console import Answer
 from virtio_sim.guest.devices import Device
 from virtio_sim.guest.image import ImageError, contents, scripts
+from virtio_spec.virtio import DeviceType
+from virtio_spec.virtio_pci import Interface
 
 FACTS = {
     "vendor": "0x1af4",
@@ -246,3 +251,47 @@ def test_what_arrives_has_to_be_what_was_sent_both_ways():
     assert found == {"there_mb_per_s": 2.0, "back_mb_per_s": 4.0}
     with pytest.raises(CheckFailed, match="^the sum of what went back is cc, not bb$"):
         checks.transferred(context(NET_ROW), Answer(facts={**good, "back": "bb cc 4000000"}, marks=marks))
+
+
+FACTS_OF_RNG = Facts(DeviceType.ENTROPY, Interface.MODERN, 1 << 32, 1, 2)
+PENDING = "msix.a_masked_vector_is_pending_until_it_is_unmasked"
+
+
+def kit_said(tmp_path, provider, *results):
+    """What the kit's check makes of a report from the guest."""
+    made = Report()
+    made.add(RunResult("vfio rng modern 0000:01:00.0", "vfio", "card rng", FACTS_OF_RNG, results))
+    made.write(tmp_path / "inside.json")
+    answer = Answer(data={"report": gzip.compress((tmp_path / "inside.json").read_bytes())})
+    row = Row(Device("rng", iommu=True), ())
+    return checks.kit_content(context(row, directory=tmp_path, provider=provider), answer)
+
+
+def result(case, message=""):
+    return CaseResult(case, "modern natural split", ("RESET-DEV-01",), message)
+
+
+def test_the_kits_report_is_kept_and_counted(tmp_path):
+    assert kit_said(tmp_path, "rtl", result("common.a"), result("common.b")) == {"cases": 2, "deviating": 0}
+    assert Report.read(tmp_path / "conformance.json").runs
+
+
+def test_what_is_known_of_qemu_is_no_failure_and_nothing_else(tmp_path):
+    known = result("common.a_feature_not_offered_is_refused", "wrong")
+    assert kit_said(tmp_path, "qemu", known) == {"cases": 1, "deviating": 1}
+    assert kit_said(tmp_path, "rtl", result(PENDING, "wrong")) == {"cases": 1, "deviating": 1}
+    for provider, found in (("rtl", known), ("qemu", result(PENDING, "wrong"))):
+        with pytest.raises(CheckFailed, match=r"^1 of 1 cases failed: \S+ \(modern natural split\): wrong$"):
+            kit_said(tmp_path, provider, found)
+
+
+def test_a_kit_that_ran_nothing_or_made_no_report_has_failed(tmp_path):
+    with pytest.raises(CheckFailed, match="^0 of 0 cases failed$"):
+        kit_said(tmp_path, "rtl")
+    with pytest.raises(CheckFailed, match="^the kit made no report: bind it first$"):
+        checks.kit_content(context(directory=tmp_path), Answer(said=["bind it first"]))
+
+
+def test_of_qemus_devices_the_kit_knows_that_they_are_no_cards():
+    assert checks.known_of_qemu(context(provider="rtl")) == ()
+    assert "card" in checks.known_of_qemu(context(provider="qemu"))

@@ -17,7 +17,7 @@ def call(tmp_path, monkeypatch, capsys):
     kernels = {"6.1": Kernel("6.1", "6.1.0-50", "6.1.9", tmp_path)}
 
     def make(*words, fails=None, missing=None):
-        def artifacts(names, *, refresh, say):
+        def artifacts(names, *, python, refresh, say):
             if missing:
                 raise ArtifactError(missing)
             return Artifacts(Prefix(tmp_path), tmp_path, kernels, {"qemu-system-x86": "11.1"})

@@ -62,6 +62,13 @@ def test_qemus_own_device_has_the_registers_that_were_asked_for(tmp_path, interf
     assert words[-1] == f"virtio-rng-pci,rng=noise-port0,bus=port0,{options},packed=off"
 
 
+def test_behind_an_iommu_qemus_device_uses_it_and_offers_all_rings(tmp_path):
+    qemu = QemuProvider()
+    qemu.start(Device("rng", iommu=True), image=None, directory=tmp_path)
+    words = qemu.qemu_arguments("port0")[-1].split(",")
+    assert {"iommu_platform=on", "disable-legacy=on", "packed=on", "in_order=on"} <= set(words)
+
+
 def test_qemu_has_no_legacy_device_with_a_function_level_reset():
     assert not QemuProvider().offers(Device("rng", "legacy"))
     assert QemuProvider().offers(Device("rng", "transitional"))

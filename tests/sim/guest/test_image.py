@@ -116,6 +116,19 @@ def test_an_initramfs_is_the_same_each_time_and_starts_with_the_script_init(made
     assert files["lib/virtio_blk.ko"][1] == b"\0depends=\0"
 
 
+def test_further_drivers_and_files_have_their_directories_before_them(made, read_newc):
+    tree = made.kernels["6.1"].modules / "kernel"
+    (tree / "vfio.ko").write_bytes(b"\0depends=\0")
+    files = {"usr/bin/python3": b"interpreter", "usr/lib/os.pyc": b"compiled"}
+    packed = initramfs(made, made.kernels["6.1"], {}, modules=("vfio",), files=files)
+    entries = read_newc(gzip.decompress(packed))
+    names = [name for name, *_ in entries]
+    assert names.index("usr") < names.index("usr/bin") < names.index("usr/bin/python3")
+    assert names.count("usr") == 1 and "." not in names
+    found = {name: content for name, _, content, _ in entries}
+    assert found["lib/order"] == b"virtio_blk\nvfio\n" and found["usr/lib/os.pyc"] == b"compiled"
+
+
 def test_a_disk_without_a_file_system_is_as_it_says(tmp_path):
     content = data_image(tmp_path / "disk.img", seed=1, size=8192)
     assert len(content) == 8192

@@ -115,6 +115,16 @@ def test_guest_memory_is_shared_and_nothing_comes_by_default():
     assert words[0] == "/p/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"
 
 
+def test_what_belongs_to_the_platform_comes_before_every_device():
+    words = command_line(
+        *(Prefix(Path("/p")), Path("k"), Path("i"), "quiet", ["-device", "x"]),
+        serial=["file:a", "chardev:b"],
+        platform=["-device", "iommu"],
+    )
+    devices = [words[n + 1].partition(",")[0] for n, word in enumerate(words) if word == "-device"]
+    assert devices == ["iommu", "pcie-root-port", "x"]
+
+
 @pytest.mark.parametrize(
     "line",
     [

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,13 +41,15 @@ class Guest:
     answers: dict = {}
     log = ""
     root = "initramfs"
+    platform: list = []
+    arguments: tuple = ()
     extra: list = []
 
-    def __init__(self, prefix, kernel, initrd, *, directory, append, device, extra, cpus):
+    def __init__(self, prefix, kernel, initrd, *, directory, append, device, platform, extra, cpus):
         self.console = self
         self.calls = Guest.calls
         self.kernel_log = Guest.log
-        Guest.extra, Guest.cpus = list(extra), cpus
+        Guest.platform, Guest.extra, Guest.cpus = list(platform), list(extra), cpus
 
     def __enter__(self):
         self.calls.append("boot")
@@ -60,6 +63,7 @@ class Guest:
 
     def run(self, script, *arguments, deadline):
         self.calls.append(script)
+        Guest.arguments = arguments
         answer = self.answers.get(script, Answer(status=0))
         if isinstance(answer, Exception):
             raise answer
@@ -181,6 +185,22 @@ def test_what_was_not_reached_of_a_peer_has_failed_as_qemus(boot):
     results, _, _ = boot(*checks, peer=True, answers={"first": ConsoleError("the guest was gone")})
     (lost,) = [result for result in results if result.provider == "qemu"]
     assert (lost.check, lost.status) == ("two", "failed")
+
+
+def test_a_row_with_an_iommu_boots_where_it_is_meant_to_with_the_kit_in_it(boot, tmp_path, monkeypatch):
+    given = {}
+    monkeypatch.setattr(run, "initramfs", lambda *_, **more: given.update(more) or b"")
+    monkeypatch.setattr(run, "interpreter", lambda python, directory: {"usr/bin/python3": python.path.name})
+    boot()
+    assert Guest.platform == [] and given == {}
+    artifacts = Artifacts(Prefix(tmp_path), tmp_path, {"6.1": KERNEL}, {}, Prefix(tmp_path / "python"))
+    rig = Rig(artifacts, Provider([]), tmp_path / "guest", say=lambda line: None)
+    row = Row(Device("rng", iommu=True), (Check("kit", "vfio", ("a",), more=lambda context: ("b",)),))
+    assert row.name == "rng vfio" and row.append == "intel_iommu=on"
+    assert {result.status for result in rig.run([row])} == {"passed"}
+    assert "intel-iommu" in Guest.platform[1] and Guest.arguments == ("a", "b")
+    assert given == {"modules": run.VFIO, "files": {"usr/bin/python3": "python"}}
+    assert rig.run([replace(row, kernels=("6.12",))]) == []
 
 
 def test_qemus_devices_are_not_compared_with_themselves(tmp_path):

@@ -6,6 +6,7 @@ echo vfio-pci >"$function/driver_override"
 [ ! -e "$function/driver" ] || echo "$address" >"$function/driver/unbind"
 echo "$address" >/sys/bus/pci/drivers_probe
 [ "$(basename "$(readlink "$function/driver")")" = vfio-pci ] || fail "vfio-pci does not take the device"
+echo 2 >/proc/sys/vm/nr_hugepages # each of them is one map of the IOMMU's
 cd /tmp
 status=0
 /usr/bin/python3 -m virtio_sim.conformance.card "$address" --report /tmp/report.json "$@" 2>&1 || status=$?
