@@ -17,7 +17,6 @@ def test_requests_are_of_type_semicolon_from_100_on_without_direction_and_size()
         "DEVICE_GET_REGION_INFO": 8,
         "DEVICE_GET_IRQ_INFO": 9,
         "DEVICE_SET_IRQS": 10,
-        "DEVICE_RESET": 11,
         "IOMMU_MAP_DMA": 13,
     }
     assert {each.name: each.value for each in Ioctl} == {

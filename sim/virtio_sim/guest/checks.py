@@ -389,7 +389,7 @@ QUEUES = Check("queues", "queues", (), queues)
 KIT = Check(
     "conformance",
     "vfio",
-    ("--patience", "0.05", "--variant", "split", "--variant", "packed-indirect-event"),
+    ("--patience", "0.1", "--variant", "split", "--variant", "packed-indirect-event"),
     kit_content,
     more=known_of_qemu,
     deadline=600.0,

@@ -78,9 +78,9 @@ class VfioHost(Host):
 
     def _zones_of(self, card: Card) -> list[Zone]:
         if not card.group.iommu:
-            self._pinned = [Pinned()]
+            self._pinned = [Pinned(locked=True)]
             return physical_zones(self._pinned[0])
-        self._pinned = [Pinned() for _ in ADDRESSES]
+        self._pinned = [Pinned(locked=False) for _ in ADDRESSES]
         zones = list(zip(ADDRESSES, self._pinned, strict=True))
         for iova, pinned in zones:
             card.map(pinned.address, iova, pinned.size)

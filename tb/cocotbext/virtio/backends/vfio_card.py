@@ -1,4 +1,4 @@
-"""A card through the kernel's files: regions, memory for it, interrupts, reset."""
+"""A card through the kernel's files: regions, memory for it, interrupts."""
 
 import errno
 import fcntl
@@ -18,6 +18,8 @@ CONTAINER = Path("dev/vfio/vfio")
 
 class Card:
     """The PCI function at ``address``, bound to vfio-pci and open; :class:`~.vfio_group.VfioError`.
+
+    The kernel resets it when it is opened and when it is closed, as well as it can be reset.
 
     Attributes
     ----------
@@ -137,7 +139,7 @@ class Card:
                 f"the IOMMU does not take {iova:#x} as an address for the card: {error.strerror}"
             ) from None
 
-    # -- interrupts and reset ------------------------------------------------------------------------
+    # -- interrupts ----------------------------------------------------------------------------------
 
     def signal(self, index: Interrupt, files: Sequence[int], *, start: int = 0) -> None:
         """Have interrupts from ``start`` on counted by eventfds; one that is -1 is masked in the device."""
@@ -157,10 +159,6 @@ class Card:
     ) -> None:
         wanted = abi.irq_set(action, index, start=start, count=count, data=data)
         fcntl.ioctl(self._device, Ioctl.DEVICE_SET_IRQS, wanted)
-
-    def reset(self) -> None:
-        """The function as it is after a function level reset, or what else the kernel has for it."""
-        fcntl.ioctl(self._device, Ioctl.DEVICE_RESET)
 
     def close(self) -> None:
         """Give the card back; its memory is unmapped, its interrupts are off, the kernel resets it."""

@@ -65,12 +65,15 @@ def _pieces(start: int, stop: int) -> list[tuple[int, int]]:
 
 
 class Pinned:
-    """Memory of this process that stays where it is: one large page if there is one, or small ones."""
+    """Memory of this process for a device: one large page if there is one, or small ones.
+
+    It is ``locked`` where it is if the IOMMU does not do that.
+    """
 
     size = HUGE_BYTES
 
-    def __init__(self) -> None:
-        flags = mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | MAP_POPULATE | MAP_LOCKED
+    def __init__(self, *, locked: bool) -> None:
+        flags = mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | MAP_POPULATE | (MAP_LOCKED if locked else 0)
         try:
             self._pages = mmap.mmap(-1, self.size, flags=flags | MAP_HUGETLB)
         except OSError:
