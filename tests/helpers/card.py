@@ -25,9 +25,9 @@ class ModelCard:
     It keeps for itself what the kernel keeps, and works after each access until there is nothing to do.
     """
 
-    def __init__(self, address, interface=Interface.MODERN):
+    def __init__(self, address, interface=Interface.MODERN, *, iommu=True):
         assert address == ADDRESS
-        self.group = Group(address, 7, Path("/dev/vfio/7"), True)
+        self.group = Group(address, 7, Path("/dev/vfio/7"), iommu)
         self._function = ModelFunction(
             lambda dma: ReferenceDevice(Rng(EntropySource(3)), dma, interface=interface)
         )
@@ -102,7 +102,12 @@ class ModelCard:
             os.eventfd_write(file, 1)
 
     def map(self, address, iova, size):
-        self._function.map(iova, Words(address, size), 3)
+        assert self.group.iommu
+        self.reach(iova, Words(address, size))
+
+    def reach(self, address, words):
+        """Let it find memory at an address."""
+        self._function.map(address, words, 3)
 
     def signal(self, index, files, *, start=0):
         for number, file in enumerate(files, start):

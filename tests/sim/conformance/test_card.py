@@ -3,6 +3,8 @@
 from itertools import cycle
 
 import pytest
+from cocotbext.virtio.backends import vfio
+from cocotbext.virtio.backends.vfio_memory import Pinned, physical_zones
 from cocotbext.virtio.conformance import Status
 from helpers.card import ADDRESS, ModelCard
 from virtio_sim.conformance import card, card_run
@@ -10,6 +12,7 @@ from virtio_sim.conformance.report import Report
 from virtio_spec.virtio_pci import Interface
 
 PATIENCE_S = 0.0001
+PAGE, RUN = 4096, 64
 
 
 @pytest.fixture
@@ -17,9 +20,9 @@ def cards(monkeypatch):
     """Cards that are opened, in their order."""
     opened = []
 
-    def use(interface):
+    def use(interface, **options):
         def make(address):
-            opened.append(ModelCard(address, interface))
+            opened.append(ModelCard(address, interface, **options))
             return opened[-1]
 
         monkeypatch.setattr(card_run, "Card", make)
@@ -38,6 +41,28 @@ def test_the_test_list_passes_on_a_card_that_is_the_reference_model(cards):
     assert [(result.case, result.driver, result.message) for result in results if result.message] == []
     assert len(results) == sum(len(found.cases(driver)) for driver in found.drivers()) > 100
     assert all(each.closed for each in opened)
+
+
+def test_without_an_iommu_the_card_has_physical_addresses_in_pieces(cards, monkeypatch):
+    runs = range(Pinned.size // PAGE // RUN)
+    frames = [0x10_0000 - 2 * RUN * run + page for run in runs for page in range(RUN)]
+    opened = cards(Interface.MODERN, iommu=False)
+
+    def zones(pinned):
+        found = physical_zones(pinned, frames=frames, page=PAGE)
+        for address, words in found:
+            opened[-1].reach(address, words)
+        assert len(found) == len(runs)
+        return found
+
+    monkeypatch.setattr(vfio, "Pinned", lambda locked: Pinned(locked=False))  # CI may not lock so much
+    monkeypatch.setattr(vfio, "physical_zones", zones)
+    options = {"variants": ["packed-indirect-event"], "patterns": ["rng.*", "indirect.*"]}
+    found = card_run.card_run(ADDRESS, **options, patience_s=PATIENCE_S, seed=5)
+    results = []
+    found.execute(5, results.append)
+    assert [(result.case, result.message) for result in results if result.message] == []
+    assert len(results) >= 20
 
 
 def arguments(tmp_path, *more):
