@@ -1,5 +1,7 @@
 """A PCI Express function, driver side: capability list, MSI-X, power states, function level reset."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from virtio_spec import wire
@@ -123,15 +125,21 @@ class Function:
     # -- power and reset -----------------------------------------------------------------------------
 
     async def function_level_reset(self) -> None:
-        """FLR, then configuration space as it was before: BARs, command, device control."""
+        """FLR, then configuration space as it was before."""
+        async with self.restored():
+            await self.initiate_flr()
+            await self.flr_done()
+
+    @asynccontextmanager
+    async def restored(self) -> AsyncIterator[None]:
+        """Around a reset: BARs, command and device control are afterwards what they were before."""
         control = self.capability(Capability.PCI_EXPRESS) + PCIE_DEVICE_CONTROL
         places = [(ConfigOffset.BAR0 + 4 * n, 4) for n in range(6)] + [
             (control, 2),
             (ConfigOffset.COMMAND, 2),
         ]
         saved = [(at, size, await self.host.config_read(at, size)) for at, size in places]
-        await self.initiate_flr()
-        await self.flr_done()
+        yield
         for offset, size, value in saved:
             await self.host.config_write(offset, size, value)
 

@@ -102,6 +102,10 @@ class Deframer:
         self._on_error = on_error
         self._dwords: list[int] | None = None
 
+    def clear(self) -> None:
+        """Forget what came of a packet."""
+        self._dwords = None
+
     def beat(self, payload: int) -> list[int] | None:
         """Take one beat; the packet, if this was its last."""
         data = payload & (1 << self.width) - 1
@@ -202,6 +206,11 @@ class RawTlpPort:
     @stall.setter
     def stall(self, probability: float) -> None:
         self._rx.stall = self._tx.stall = probability
+
+    def reset(self, held: bool) -> None:
+        """The device is in reset, or not any more; the packet that it was sending does not go on."""
+        self._tx.in_reset = held
+        self._deframer.clear()
 
     def inject(self, dwords: Sequence[int], taken: Callable[[], None] = _nothing) -> None:
         """Send a packet past the link model, malformed or not; ``taken`` is called when the device has it.

@@ -107,6 +107,11 @@ class Sink:
         For the pauses.
     on_error
         Told of a broken handshake.
+
+    Attributes
+    ----------
+    in_reset
+        Whether the design is, so that what it offers does not count.
     """
 
     def __init__(
@@ -124,6 +129,7 @@ class Sink:
         self._stream = stream
         self._on_beat, self._on_error = on_beat, on_error
         self._rng = random.Random(f"{stream.name} {seed}")
+        self.in_reset = False
         self._open = Event()
         self._open.set()
         stream.ready.value = 1
@@ -150,11 +156,11 @@ class Sink:
                 ready.value = int(want)
                 taking = want
             await self._edge
-            idle = not valid.value
+            idle = self.in_reset or not valid.value
             if idle:
-                if waiting is not None:
+                if waiting is not None and not self.in_reset:
                     self._on_error(f"{self._stream.name}: valid fell before ready came")
-                    waiting = None
+                waiting = None
                 continue
             value = int(payload.value)
             if waiting not in (None, value):

@@ -7,7 +7,7 @@ from typing import Any
 
 import cocotb
 from cocotb.clock import Clock
-from cocotb.triggers import ClockCycles, First, Timer, with_timeout
+from cocotb.triggers import ClockCycles, First, RisingEdge, Timer, with_timeout
 from cocotb.utils import get_sim_time
 from cocotbext.pcie.core import RootComplex
 from cocotbext.pcie.core.tlp import CplStatus, Tlp, TlpType
@@ -28,6 +28,8 @@ __all__ = ["CocotbHost"]
 MEMORY = ((0x0100_0000, 16 << 20), (0x12_3400_0000, 16 << 20))
 DEVICE = PcieId(1, 0, 0)
 REQUEST_TIMEOUT_NS = 100_000
+#: Longer than packets are on their way: what comes to the device meanwhile is lost.
+RESET_NS = 5_000
 _STATUS = {CplStatus.UR: "UR", CplStatus.CA: "CA", CplStatus.CRS: "RRS"}
 
 
@@ -94,6 +96,18 @@ class CocotbHost(Host):
         self.trace.bars = self._bars
         self._io_bars = {number for number in self._bars if function.bar_raw[number] & 1}
         cocotb.start_soon(self._run_clocks())
+
+    async def reset(self) -> None:
+        """Reset the clock domain, and what is known of the link."""
+        await RisingEdge(self._dut.clk)
+        self._dut.rst.value = 1
+        self.port.reset(held=True)
+        await Timer(RESET_NS, "ns")
+        await RisingEdge(self._dut.clk)
+        self._dut.rst.value = 0
+        self.port.reset(held=False)
+        self.checker.link_reset()
+        await ClockCycles(self._dut.clk, 4)
 
     async def _run_clocks(self) -> None:
         while True:

@@ -68,6 +68,11 @@ class PortLink(ReadObserver):
         """See :class:`~..suite.link.RawLink`."""
         return self._host.port.answers.qsize()
 
+    async def reset(self) -> None:
+        """See :class:`~..suite.link.RawLink`."""
+        await self._host.reset()
+        self.reads.clear()
+
     def lost(self, read: Read) -> None:
         """See :class:`~..suite.link.RawLink`."""
         self._host.checker.forget_read(read.tag)

@@ -130,6 +130,13 @@ class NativeHost(Host):
 
     # -- enumeration -------------------------------------------------------------------------------
 
+    def reset(self) -> None:
+        """Reset the clock domain, and what is known of the link."""
+        with self.passing():
+            self.device.reset()
+        self.checker.link_reset()
+        self.run(SETTLE * self.period_ns)
+
     async def start(self) -> None:
         """Enumeration: BARs get addresses; I/O and memory space and bus mastering are on at the end."""
         self.run(SETTLE * self.period_ns)

@@ -33,6 +33,10 @@ class NativeDevice(Protocol):
         """Let cycles pass, fewer if one of ``stop_at``, of :class:`Stop`, happens."""
         ...
 
+    def reset(self) -> None:
+        """Reset the clock domain; what was on the link is gone."""
+        ...
+
     def close(self) -> None:
         """End the simulation; nothing else may be called after it."""
         ...

@@ -79,6 +79,11 @@ class NativeLink(ReadObserver):
             self._answers.append(packet)
         return len(self._answers)
 
+    async def reset(self) -> None:
+        """See :class:`~..suite.link.RawLink`."""
+        self._host.reset()
+        self.reads.clear()
+
     def lost(self, read: Read) -> None:
         """See :class:`~..suite.link.RawLink`."""
         self._host.checker.forget_read(read.tag)

@@ -55,6 +55,13 @@ class ConfigShadow:
         self._store(offset, writable & ~_INITIATE_FLR, value)
         return False
 
+    def link_reset(self) -> None:
+        """All registers are as after power-on; where they are is known as before."""
+        express = self._capability(Capability.PCI_EXPRESS)
+        if express is not None:
+            self._dwords[express + _DEVICE_CONTROL] = 0
+            self._reset(express + _DEVICE_CONTROL)
+
     def concerns(self, offset: int) -> bool:
         """Whether a write to the dword at ``offset`` has a say in :meth:`settings`."""
         return offset in self._writable()

@@ -53,11 +53,9 @@ class TlpChecker:
         self.findings: list[str] = []
         self.shadow = ConfigShadow()
         self._memory, self._is_message, self._now = memory, is_message, now
-        self._device_ids = {0}
         self._requests: dict[tuple[int, int], HostRequest] = {}
         self._reads: dict[int, Packet] = {}
-        self._wires = IntxWires()
-        self._before_reset: Settings | None = None  # until a function-level reset is known to be over
+        self.link_reset()
 
     # -- what is seen ------------------------------------------------------------------------------
 
@@ -99,6 +97,15 @@ class TlpChecker:
             if is_intx(packet):
                 for error in self._wires.message(packet, self.shadow.interrupt_pin()):
                     self._find(error, packet)
+
+    def link_reset(self) -> None:
+        """What was on the link is gone, and so is what the function was told."""
+        self.shadow.link_reset()
+        self._device_ids = {0}
+        self._requests.clear()
+        self._reads.clear()
+        self._wires = IntxWires()
+        self._before_reset: Settings | None = None  # until a function-level reset is known to be over
 
     def broken_framing(self, what: str) -> None:
         """The device broke a rule of the stream itself."""

@@ -68,6 +68,13 @@ class RawLink(Protocol):
         """Completions that :meth:`answer` would give at once."""
         ...
 
+    async def reset(self) -> None:
+        """Reset the link, as a host does to the whole card (Hot Reset) and as it is when it was away.
+
+        What was on it is lost, and the function is as after power-on, with no addresses.  [PCIe base 5.0 §6.6.1]
+        """
+        ...
+
     def lost(self, read: Read) -> None:
         """The device will not get all of a read's completions, and may use its tag again."""
         ...

@@ -6,15 +6,16 @@ The requests that were under way may come back afterwards, or be lost; memory is
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+from virtio_spec import layout
 from virtio_spec.pci import ConfigOffset
 
 from ..driver import VirtioDevice
 from ..host import HostTimeout
 from .helpers import QUIET_NS, same, small
 from .link import Read
-from .packets import raw_link
+from .packets import Injector, raw_link
 from .registry import Bench, case
-from .survival import survived, works
+from .survival import as_new, survived, works
 
 __all__: list[str] = []
 
@@ -97,6 +98,34 @@ async def a_reset_in_its_sleep_ends_the_work(bench: Bench) -> None:
     await bench.host.sleep(QUIET_NS)
     await device.transport.set_power_state(0)
     await works(bench)
+
+
+async def link_comes_back(bench: Bench, device: VirtioDevice) -> None:
+    """The link is reset, and the function set up again; nothing is in it of what was before."""
+    async with device.transport.restored():
+        await raw_link(bench).reset()
+    bench.host.memory.forget()
+    async with memory_untouched(bench):
+        await as_new(bench, await bench.probe())
+    await works(bench)
+
+
+@case(needs=("link",), proves=RESET, traps=(6,))
+async def a_hot_reset_in_the_middle_of_work_ends_it(bench: Bench) -> None:
+    """Hot Reset, or a link that was gone without a word: what was under way is lost in both directions.
+
+    [PCIe base 5.0 §6.6.1]
+    """
+    for _ in range(3):
+        await link_comes_back(bench, await busy(bench))
+
+
+@case(needs=("link",), proves=RESET, traps=(6,))
+async def a_hot_reset_in_the_middle_of_a_packet_ends_it(bench: Bench) -> None:
+    """The end of a packet is lost with the link; the next is one of its own."""
+    device, link = await busy(bench), raw_link(bench)
+    await link.send_cut(Injector(bench).write(link.bar(layout.MSIX_BAR), [0] * 32))
+    await link_comes_back(bench, device)
 
 
 @case(needs=("link",), proves=RESET, traps=(6,))

@@ -1,12 +1,14 @@
-"""What has to hold of a device whose driver has broken a rule, whichever it was."""
+"""What has to hold of a device after a reset, and after its driver has broken a rule, whichever it was."""
 
-from virtio_spec.pci import ConfigOffset
+from virtio_spec import layout
+from virtio_spec.pci import Capability, ConfigOffset
 from virtio_spec.virtio import DeviceStatus
 
-from .helpers import QUIET_NS, exercise, same
+from ..driver import VirtioDevice
+from .helpers import QUIET_NS, exercise, legacy, modern, same
 from .registry import Bench
 
-__all__ = ["survived", "works"]
+__all__ = ["as_new", "survived", "works"]
 
 STATUS = (1 << 8) - 1 & ~0x30  # the bits that have a meaning
 
@@ -32,6 +34,22 @@ async def survived(bench: Bench) -> None:
     bench.network.heal()
     await host.sleep(QUIET_NS)
     await works(bench)
+
+
+async def as_new(bench: Bench, device: VirtioDevice) -> None:
+    """``AssertionError`` unless nothing that a driver has set up is left after a reset of the function."""
+    transport = device.transport
+    same(await transport.status(), 0, "device status")
+    if bench.transport == "modern":
+        same(await modern(device).common("queue_enable"), 0, "queue_enable")
+    else:
+        same(await legacy(device).header("queue_address"), 0, "queue_address")
+    if not transport.has(Capability.MSIX):
+        return
+    control = await bench.host.config_read(transport.capability(Capability.MSIX) + 2, 2)
+    same(control & 0xC000, 0, "MSI-X enable and function mask")
+    for vector in range(await transport.vectors()):
+        same(await bench.host.bar_read(layout.MSIX_BAR, 16 * vector + 12, 4) & 1, 1, f"mask bit {vector}")
 
 
 async def works(bench: Bench) -> None:
