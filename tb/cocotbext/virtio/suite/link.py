@@ -71,7 +71,8 @@ class RawLink(Protocol):
     async def reset(self) -> None:
         """Reset the link, as a host does to the whole card (Hot Reset) and as it is when it was away.
 
-        What was on it is lost, and the function is as after power-on, with no addresses.  [PCIe base 5.0 §6.6.1]
+        What was on it is lost, and the function is as after power-on, with no addresses.
+        [PCIe base 5.0 §6.6.1]
         """
         ...
 
