@@ -35,6 +35,9 @@ HEADER = 64
 BULK = 128 << 10
 #: From DRIVER_OK to the first kick, so that the device has nothing of its own left to do.
 SETTLING_NS = 8_000
+#: Before the first command of a network device: after a reset it takes a cycle per descriptor of all queues
+#: until it looks at a ring, up to 65536; this and what a command may take is longer.
+CLEARING_NS = 100_000
 #: Of the disk behind a block device.
 DISK_SECTORS = 1 << 15
 #: 64 bytes of Ethernet to the address that the endpoint has, the header in front, and buffers for both.
@@ -92,6 +95,7 @@ async def begin(bench: Bench, workload: Workload) -> tuple[Load, Traffic]:
     await device.start(queue_size=workload.queue_size, variant=workload.variant)
     if workload.configuration.device == "net" and (pairs := workload.configuration.queues) > 1:
         card = VirtioNet(device)
+        await bench.host.sleep(CLEARING_NS)
         await card.set_pairs(pairs)
         if workload.frames:
             # Frames come to the pair on which their conversation was last sent.  [virtio 1.4 §5.1.6.5.5]
