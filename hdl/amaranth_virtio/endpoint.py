@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from amaranth.hdl import Const, Module
+from amaranth.hdl import Const, Module, Mux
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from virtio_spec.virtio import Feature, feature_mask
@@ -15,6 +15,7 @@ from .dma.reads import Client, Reads
 from .pcie.config_header import Identity
 from .pcie.function import Function
 from .pcie.msix import MAX_VECTORS
+from .rings.abandon import Abandonment
 from .rings.engine import Engine
 from .rings.options import RingOptions
 from .tlp import RawSignature
@@ -236,28 +237,44 @@ class Endpoint(wiring.Component):
         )
         connect(m, core.kick, engine.kick)
         connect(m, engine.interrupt, core.interrupt)
-        connect(m, engine.error, core.error)
         for port, lookup in zip(engine.lookup, core.lookup, strict=True):
             connect(m, port, lookup)
         connect(m, engine.chains, device.chains)
         connect(m, engine.data_write, function.writes[0])
         connect(m, engine.ring_write, function.writes[1])
-        channels_idle = self._reads(m, function, engine)
+        reads = self._reads(m, function, engine)
         m.d.comb += [
             engine.settings.eq(function.dma),
-            engine.channels_idle.eq(channels_idle),
+            engine.channels_idle.eq(reads.idle),
             engine.running.eq(core.running),
             engine.features.packed.eq(core.features[Feature.RING_PACKED]),
             engine.features.indirect.eq(core.features[Feature.INDIRECT_DESC]),
             engine.features.event_idx.eq(core.features[Feature.EVENT_IDX]),
             engine.features.in_order.eq(core.features[Feature.IN_ORDER]),
-            engine.reset.eq(core.reset),
             engine.retire.eq(core.retire),
             engine.retire_queue.eq(core.retire_queue),
-            core.retired.eq(engine.retired),
-            function.reads_pending.eq(~channels_idle),
+            function.reads_pending.eq(~reads.idle),
         ]
+        self._abandonment(m, function, core, engine, reads)
         return engine.idle
+
+    def _abandonment(self, m: Module, function: Any, core: Any, engine: Any, reads: Any) -> None:
+        """Resets of the engine, for its device's sake and to end that of a queue; and its errors."""
+        m.submodules.abandonment = abandonment = Abandonment()
+        m.d.comb += [
+            abandonment.reset.eq(core.reset),
+            abandonment.retire.eq(core.retire),
+            abandonment.retire_queue.eq(core.retire_queue),
+            abandonment.master.eq(function.dma.bus_master),
+            abandonment.tick.eq(reads.tick),
+            abandonment.failed.eq(engine.error.valid),
+            abandonment.idle.eq(engine.idle),
+            abandonment.retired.eq(engine.retired),
+            engine.reset.eq(abandonment.reset_engine),
+            core.retired.eq(abandonment.ended),
+            core.error.valid.eq(engine.error.valid | abandonment.error.valid),
+            core.error.payload.eq(Mux(engine.error.valid, engine.error.payload, abandonment.error.payload)),
+        ]
 
     def _no_queues(self, m: Module, function: Any) -> Any:
         """Nothing has asked for a completion; returns that all is at rest."""
@@ -269,7 +286,7 @@ class Endpoint(wiring.Component):
         return Const(1)
 
     def _reads(self, m: Module, function: Any, engine: Any) -> Any:
-        """Connect the engine's read channels; returns whether all of them are idle."""
+        """Connect the engine's read channels to the reads, which it returns."""
         many = self.tags > MANY
         plan = dict(MANY_RING_TAGS if many else FEW_RING_TAGS)
         short = SHORT_RING_TAGS if many else {}
@@ -304,4 +321,4 @@ class Endpoint(wiring.Component):
             function.unexpected.eq(reads.unexpected),
             function.timed_out.eq(reads.timed_out),
         ]
-        return reads.idle
+        return reads

@@ -121,6 +121,8 @@ class Reads(wiring.Component):
     flush : :py:`In(1)`
     idle : :py:`Out(1)`
         No request, read or data inside.
+    tick : :py:`Out(1)`
+        Strobe: four of them per time-out.
     ur_received, ca_received, poisoned, unexpected, timed_out : :py:`Out(1)`
         Strobes for the error bits of configuration space, one per completion or time-out.
         ``unexpected``: one that was late, twice, did not fit, or has a tag of nobody. A status other than
@@ -160,6 +162,7 @@ class Reads(wiring.Component):
                 "completion_timeout_disable": In(1),
                 "flush": In(1),
                 "idle": Out(1),
+                "tick": Out(1),
                 "ur_received": Out(1),
                 "ca_received": Out(1),
                 "poisoned": Out(1),
@@ -182,7 +185,7 @@ class Reads(wiring.Component):
 
         # Time
         ticks = -(-self.timeout // 4)
-        prescaler, now, tick = Signal(range(ticks)), Signal(STAMP_BITS), Signal()
+        prescaler, now, tick = Signal(range(ticks)), Signal(STAMP_BITS), self.tick
         m.d.comb += tick.eq(prescaler == ticks - 1)
         m.d.sync += [prescaler.eq(Mux(tick, 0, prescaler + 1)), now.eq(now + tick)]
 

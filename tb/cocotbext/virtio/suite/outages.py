@@ -5,21 +5,23 @@ The requests that were under way may come back afterwards, or be lost; memory is
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from virtio_spec import layout
 from virtio_spec.pci import ConfigOffset
 
 from ..driver import VirtioDevice
 from ..host import HostTimeout
-from .helpers import QUIET_NS, same, small
+from .helpers import QUIET_NS, modern, same, small
 from .link import Read
 from .packets import Injector, raw_link
-from .registry import Bench, case
+from .registry import MODERN, Bench, case
 from .survival import as_new, survived, works
 
 __all__: list[str] = []
 
 RESET = ("RESET-DEV-01", "RESET-DEV-02")
+QUEUE_RESET = ("QRST-DEV-01", "PCI-CC-DEV-12")
 #: Requests at most, and descriptors that each may need.
 COUNT, ROOM = 24, 2
 #: Until what was on its way when something happened has arrived, where that takes time.
@@ -27,9 +29,10 @@ ON_THE_WAY_NS = 500
 AT_ONCE = ("model", "native")
 
 
-async def busy(bench: Bench) -> VirtioDevice:
+async def busy(bench: Bench, *, ring_reset: bool = False) -> VirtioDevice:
     """A device in the middle of more requests than it has served by the time that something happens."""
-    device = await bench.start(queue_size=128)
+    variant = replace(bench.variant, ring_reset=True) if ring_reset else bench.variant
+    device = await bench.start(queue_size=128, variant=variant)
     for _ in range(COUNT):
         if device.queues[bench.queue].free >= ROOM:
             device.prepare(bench.queue, *small(bench))
@@ -158,3 +161,19 @@ async def a_host_that_is_gone_comes_back(bench: Bench) -> None:
         await link.send(*kept[-3:])
     await bench.host.sleep(QUIET_NS)
     await works(bench)
+
+
+@case(needs=("ring_reset", "robust"), transports=MODERN, proves=QUEUE_RESET, traps=(6, 27))
+async def without_the_bus_the_reset_of_a_queue_ends_and_nothing_of_it_comes_later(bench: Bench) -> None:
+    """What waits for the bus is given up, by DEVICE_NEEDS_RESET if not without."""
+    device = await busy(bench, ring_reset=True)
+    await device.transport.set_command(bus_master=False)
+    try:
+        async with memory_untouched(bench):
+            await modern(device).reset_queue(bench.queue)
+        await device.reset_queue(bench.queue)  # it is, so that this takes back its memory
+    finally:
+        await device.transport.set_command()
+    await bench.host.sleep(QUIET_NS)
+    same(bench.host.memory.violations, [], "accesses of the queue after its reset")
+    await survived(bench)
