@@ -1,9 +1,12 @@
 """Chains of any format of ring: order, lengths, notifications."""
 
 from .helpers import QUIET_NS, exercise, quiet, same, settle, small
+from .outages import memory_untouched
 from .registry import MODERN, Bench, case
 
 __all__: list[str] = []
+
+PAGE = 4096
 
 
 @case(
@@ -141,15 +144,27 @@ async def writable_buffers_are_filled_from_the_first(bench: Bench) -> None:
     same(request.content[request.used :], b"\xa5" * (63 - request.used), "what lies behind the used length")
 
 
+@case(needs=("robust",), proves=("SPLIT-DEV-22",))
+async def a_device_at_rest_leaves_memory_alone(bench: Bench) -> None:
+    """It looks once for each kick, and there is nothing; after that it waits, and does not look."""
+    device = await bench.start()
+    await exercise(bench, device)
+    await device.kick(bench.queue, always=True)
+    await settle(bench)
+    async with memory_untouched(bench):
+        pass
+    await exercise(bench, device)
+
+
 @case(proves=("SPLIT-DEV-16",))
 async def buffers_may_cross_pages(bench: Bench) -> None:
     device = await bench.start()
     memory, queue = bench.host.memory, device.queues[bench.queue]
     readable, writable = small(bench)
-    sources = [memory.alloc(len(content), align=4096, offset=4093) for content in readable]
+    sources = [memory.alloc(len(content), align=PAGE, offset=PAGE - 3) for content in readable]
     for buffer, content in zip(sources, readable, strict=True):
         buffer.write(content)
-    sinks = [memory.alloc(length, align=4096, offset=4093) for length in writable]
+    sinks = [memory.alloc(length, align=PAGE, offset=PAGE - 3) for length in writable]
     queue.add_chain([(b.address, b.size) for b in sources], [(b.address, b.size) for b in sinks])
     await device.kick(bench.queue)
     await bench.host.until(lambda: queue.has_used, timeout_ns=200_000)

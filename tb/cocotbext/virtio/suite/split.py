@@ -11,7 +11,7 @@ from ..split import SplitQueue
 from ..variant import RingVariant
 from .broken import BROKEN, buffer, needs_reset
 from .broken import broken as broken_ring
-from .helpers import exercise, prepared
+from .helpers import exercise, prepared, same
 from .registry import LEGACY, SPLIT, Bench, case
 
 __all__: list[str] = []
@@ -55,6 +55,22 @@ async def a_head_outside_the_table_breaks_the_ring(bench: Bench) -> None:
         queue.publish()
 
     await broken(bench, Cause.HEAD_INDEX, spoil)
+
+
+@case(needs=("diagnostics",), proves=("STATUS-DEV-02",))
+async def the_cause_names_a_head_outside_the_table(bench: Bench) -> None:
+    """With all of its bits, as far as they are not those of the table's size: the driver may look for it."""
+    for head in (0x5555 | bench.queue_size, 0xAAAA | bench.queue_size):
+        device = await bench.start()
+        queue, before = device.queues[bench.queue], bench.host.interrupts(0)
+        assert isinstance(queue, SplitQueue)
+        queue.put_available(head)
+        queue.publish()
+        await device.kick(bench.queue, always=True)
+        await device.wait_interrupt(0, before)
+        diagnostics = await device.diagnostics()
+        found = Cause(diagnostics.cause), diagnostics.queue, diagnostics.head
+        same(found, (Cause.HEAD_INDEX, bench.queue, head), "cause, queue and head")
 
 
 @case(proves=BROKEN, variants=LINKED)
