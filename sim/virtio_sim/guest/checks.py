@@ -328,7 +328,7 @@ def files_outside(context: Context) -> Figures:
 
 #: Cases that find QEMU, the client of a vfio-user server, in place of the device.
 THROUGH_VFIO_USER = tuple(
-    Deviation("rng", case, "*", "", "11.1", "QEMU shows pending bits of its own, which stay clear.")
+    Deviation("rng", case, "*", "", "11.1", "QEMU masks vectors itself, and does not tell the device.")
     for case in (
         "msix.a_masked_vector_is_pending_until_it_is_unmasked",
         "msix.a_reset_forgets_what_was_pending",
