@@ -6,7 +6,9 @@ from pathlib import Path
 from cocotbext.virtio.backends.vfio_abi import CONFIG_REGION, Interrupt
 from cocotbext.virtio.backends.vfio_group import Group
 from cocotbext.virtio.backends.vfio_memory import Words
+from virtio_models.blk import Blk
 from virtio_models.device import ReferenceDevice
+from virtio_models.disk import Disk
 from virtio_models.entropy import EntropySource
 from virtio_models.rng import Rng
 from virtio_sim.cosim.model import ModelFunction
@@ -19,18 +21,24 @@ DEVICE_CONTROL, INITIATE_FLR = 8, 1 << 15
 VIRTUAL = range(ConfigOffset.BAR0, ConfigOffset.BAR0 + 24)
 
 
+KINDS = {
+    "rng": lambda: Rng(EntropySource(3)),
+    "blk": lambda: Blk(Disk(64)),
+    "blk read-only": lambda: Blk(Disk(64), read_only=True),
+    "blk queues": lambda: Blk(Disk(64), queues=2),
+}
+
+
 class ModelCard:
     """As :class:`~cocotbext.virtio.backends.vfio_card.Card`.
 
     It keeps for itself what the kernel keeps, and works after each access until there is nothing to do.
     """
 
-    def __init__(self, address, interface=Interface.MODERN, *, iommu=True):
+    def __init__(self, address, interface=Interface.MODERN, *, iommu=True, kind="rng"):
         assert address == ADDRESS
         self.group = Group(address, 7, Path("/dev/vfio/7"), iommu)
-        self._function = ModelFunction(
-            lambda dma: ReferenceDevice(Rng(EntropySource(3)), dma, interface=interface)
-        )
+        self._function = ModelFunction(lambda dma: ReferenceDevice(KINDS[kind](), dma, interface=interface))
         self.regions = dict(self._function.regions)
         self._place_bars()
         self._msix, self._express = map(self._capability, (Capability.MSIX, Capability.PCI_EXPRESS))

@@ -27,6 +27,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--without", action="append", default=[])
     parser.add_argument("--case", action="append", default=[], help="pattern of names; all if not given")
     parser.add_argument("--patience", type=float, default=PATIENCE_S, help="seconds")
+    parser.add_argument("--overwrite", action="store_true", help="the content of a disk")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args(arguments)
     try:
@@ -37,6 +38,7 @@ def main(arguments: list[str]) -> int:
             patience_s=given.patience,
             seed=given.seed,
             patterns=given.case,
+            overwrite=given.overwrite,
         )
     except ConfigError as error:
         print(error, file=sys.stderr)

@@ -79,7 +79,7 @@ class CardRun:
         """All cases, with why they are left out."""
         listed = self.own.cases(driver, backend=BACKEND)
         return [
-            (case, why_unseen(case, str(driver), unseen()))
+            (case, why_unseen(self.own.device, case, str(driver), unseen()))
             for case in listed
             if self.without.isdisjoint(case.needs)
         ]
@@ -128,9 +128,13 @@ def card_run(
     without: Sequence[str] = (),
     patience_s: float = PATIENCE_S,
     patterns: Sequence[str] = (),
+    overwrite: bool = False,
     seed: int,
 ) -> CardRun:
-    """Ask the card at ``address`` what it is; :class:`ConfigError`."""
+    """Ask the card at ``address`` what it is; :class:`ConfigError`.
+
+    A disk that can be written needs ``overwrite``.
+    """
     check_variants(variants)
     if unknown := set(without) - ABILITIES[BACKEND]:
         raise ConfigError(
@@ -145,6 +149,10 @@ def card_run(
     finally:
         host.close()
     found = CardRun(address, own, tuple(variants), frozenset(without), patience_s, tuple(patterns))
+    if own.device == "blk" and not own.read_only and not overwrite:
+        raise ConfigError(
+            f"the test list writes to the whole disk of {address}; say --overwrite if nothing on it is needed"
+        )
     if not found.drivers():
         raise ConfigError("the device does not offer such rings")
     return found

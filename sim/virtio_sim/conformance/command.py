@@ -88,6 +88,9 @@ def conformance(
         float,
         typer.Option("--patience", help="Seconds for which a card is watched that should do nothing."),
     ] = PATIENCE_S,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Nothing on the card's disk is needed any more.")
+    ] = False,
     seed: Annotated[int, typer.Option("--seed", "-s", help="For everything random; a run repeats.")] = 1,
     document: Annotated[
         bool, typer.Option("--document", help="Run nothing: put the counts of the report into the README.")
@@ -114,7 +117,7 @@ def conformance(
         if device or interface or verilog or top:
             raise ConfigError("a card says itself what it is: --card needs neither device nor Verilog")
         options = {"variants": variant or (), "without": without or (), "patience_s": patience}
-        runs = [card_run(card, **options, seed=seed)]
+        runs = [card_run(card, **options, overwrite=overwrite, seed=seed)]
     elif bench is not None:
         if device or interface:
             raise ConfigError(

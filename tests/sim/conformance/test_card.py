@@ -43,6 +43,32 @@ def test_the_test_list_passes_on_a_card_that_is_the_reference_model(cards):
     assert all(each.closed for each in opened)
 
 
+def test_of_a_disk_that_nobody_sees_the_test_list_is_what_the_card_itself_shows(cards):
+    cards(Interface.MODERN, kind="blk")
+    options = {"variants": ["packed-indirect-event"], "patience_s": PATIENCE_S, "seed": 5}
+    found = card_run.card_run(ADDRESS, overwrite=True, **options)
+    results = []
+    found.execute(5, results.append)
+    assert [(result.case, result.message) for result in results if result.message] == []
+    assert len(results) > 50
+    assert found.unseen["BLK-DEV-P02"].startswith("nothing shows what is behind a card")
+
+
+def test_a_disk_is_written_to_only_if_that_was_said(cards, capsys, tmp_path):
+    cards(Interface.MODERN, kind="blk")
+    given = arguments(tmp_path, "--case", "common.a_reset_clears*")
+    assert card.main(given) == 2
+    assert capsys.readouterr().err.startswith(
+        f"the test list writes to the whole disk of {ADDRESS}; say --ov"
+    )
+    assert card.main([*given, "--overwrite"]) == 0
+
+
+def test_a_disk_that_cannot_be_written_needs_no_consent(cards, tmp_path):
+    cards(Interface.MODERN, kind="blk read-only")
+    assert card.main(arguments(tmp_path, "--case", "common.*")) == 0
+
+
 def test_without_an_iommu_the_card_has_physical_addresses_in_pieces(cards, monkeypatch):
     runs = range(Pinned.size // PAGE // RUN)
     frames = [0x10_0000 - 2 * RUN * run + page for run in runs for page in range(RUN)]
@@ -98,9 +124,9 @@ def test_a_card_that_cannot_be_had_is_one_sentence(capsys):
 
 def test_a_device_of_another_type_is_not_tested_on_a_card_yet(cards, capsys, tmp_path, monkeypatch):
     cards(Interface.MODERN)
-    monkeypatch.setattr("cocotbext.virtio.backends.vfio_bench.KNOWN", ("blk",))
+    monkeypatch.setattr("cocotbext.virtio.backends.vfio_bench.KNOWN", ("net",))
     assert card.main(arguments(tmp_path)) == 2
     said = capsys.readouterr().err
     assert said == (
-        "the card is 1af4:1044, and the types of virtio devices that can be tested on a card are blk\n"
+        "the card is 1af4:1044, and the types of virtio devices that can be tested on a card are net\n"
     )

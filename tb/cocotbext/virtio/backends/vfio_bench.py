@@ -2,8 +2,7 @@
 
 from collections.abc import Iterable
 
-from virtio_models.disk import Disk
-from virtio_spec.blk import BlkFeature
+from virtio_spec.blk import BlkConfig, BlkFeature
 from virtio_spec.pci import ConfigOffset
 from virtio_spec.virtio_pci import MODERN_DEVICE_ID_BASE, VENDOR_ID, Interface
 
@@ -13,14 +12,14 @@ from ..modern import Modern
 from ..own import Setup
 from ..suite import Bench
 from ..suite.registry import TYPES
-from .vfio_behind import HeardNoise
+from .vfio_behind import HeardNoise, UnseenDisk
 from .vfio_group import VfioError
 
 __all__ = ["BACKEND", "vfio_bench"]
 
 BACKEND = "vfio"
 #: Types whose cases can do without what is behind a card.
-KNOWN = ("rng",)
+KNOWN = ("rng", "blk")
 
 
 async def vfio_bench(host: Host, setup: Setup, *, without: Iterable[str] = ()) -> Bench:
@@ -45,15 +44,18 @@ async def vfio_bench(host: Host, setup: Setup, *, without: Iterable[str] = ()) -
     way = setup.transport or ("modern" if interface.has_modern else "legacy")
     transport = (await probe(host, transport=way, habit=setup.habit)).transport
     await transport.reset()
+    is_disk, sectors = names[kind] == "blk", 0
+    if is_disk:
+        sectors = (await transport.config(BlkConfig, "capacity")).capacity
     return setup.bench(
         host,
         backend=BACKEND,
         device=names[kind],
         queue_size=await transport.queue_size(0),
         queues=await transport.num_queues(),
-        read_only=names[kind] == "blk" and bool(await transport.offered_features() >> BlkFeature.RO & 1),
+        read_only=is_disk and bool(await transport.offered_features() >> BlkFeature.RO & 1),
         interface=interface,
         entropy=HeardNoise(),
-        disk=Disk(0),
+        disk=UnseenDisk(sectors),
         without=frozenset(without),
     )

@@ -21,12 +21,15 @@ class Unseen:
 
     Attributes
     ----------
+    device
+        Short names of device types, between spaces.
     case, driver
         Which cases are left out for which drivers, as patterns of file names.
     reason
         Why, as a sentence without an end.
     """
 
+    device: str
     case: str
     driver: str
     reason: str
@@ -43,10 +46,11 @@ def unseen() -> tuple[Unseen, ...]:
     return tuple(Unseen(*row) for row in rows)
 
 
-def why_unseen(case: Case, driver: str, rows: Iterable[Unseen]) -> str:
+def why_unseen(device: str, case: Case, driver: str, rows: Iterable[Unseen]) -> str:
     """Why a case is left out for a driver; empty if it is not."""
     for row in rows:
-        if fnmatchcase(case.name, row.case) and fnmatchcase(driver, row.driver):
+        concerned = device in row.device.split() and fnmatchcase(case.name, row.case)
+        if concerned and fnmatchcase(driver, row.driver):
             return row.reason
     return ""
 

@@ -153,10 +153,15 @@ async def exercise(bench: Bench, device: VirtioDevice) -> None:
     if bench.device == "net":
         await _converse(bench, VirtioNet(device))
         return
-    sector = bench.rng.randrange(bench.disk.capacity)
+    blk, sector = VirtioBlk(device), bench.rng.randrange(bench.disk.capacity)
     expected = bench.rng.randbytes(SECTOR_BYTES)
-    bench.disk.data[SECTOR_BYTES * sector : SECTOR_BYTES * (sector + 1)] = expected
-    same(await VirtioBlk(device).read(sector, 1), expected, f"sector {sector}")
+    if bench.has("behind"):
+        bench.disk.data[SECTOR_BYTES * sector : SECTOR_BYTES * (sector + 1)] = expected
+    elif bench.read_only:
+        expected = await blk.read(sector, 1)
+    else:
+        await blk.write(sector, expected)
+    same(await blk.read(sector, 1), expected, f"sector {sector}")
 
 
 async def _converse(bench: Bench, net: VirtioNet) -> None:

@@ -149,15 +149,17 @@ _OWN = frozenset({"robust", "mixed", "write_flag", "diagnostics", "health_tests"
 #: What is behind its network devices: a link whose speed is known, checksums that are left to the device, and
 #: several pairs of queues.
 _CABLE = frozenset({"speed", "checksums", "pairs"})
+#: A bench knows what is behind its device.
+_BEHIND = frozenset({"behind"})
 _FEATURES = frozenset({"ring_reset", "notification_data", "notif_config_data"})
 #: What cases may need that not every backend has: ``"link"`` is raw packets; features of its devices that are
 #: outside the variants of rings; and what is this project's own.
 ABILITIES = {
-    "model": _FEATURES | _OWN | _CABLE,
-    "cocotb": _FEATURES | _OWN | _CABLE | {"link"},
-    "native": _FEATURES | _OWN | _CABLE | {"link"},
-    "qtest": frozenset({"ring_reset"}),
-    "own": frozenset({"mixed", "write_flag", "card", "completions", "pairs"}),
+    "model": _FEATURES | _OWN | _CABLE | _BEHIND,
+    "cocotb": _FEATURES | _OWN | _CABLE | _BEHIND | {"link"},
+    "native": _FEATURES | _OWN | _CABLE | _BEHIND | {"link"},
+    "qtest": _BEHIND | {"ring_reset"},
+    "own": _BEHIND | {"mixed", "write_flag", "card", "completions", "pairs"},
     "vfio": frozenset({"mixed", "write_flag", "card", "pairs"}),
 }
 
