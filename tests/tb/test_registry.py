@@ -142,9 +142,7 @@ def test_cases_come_in_the_order_of_their_modules():
         order = [modules.index(entry.name.partition(".")[0]) for entry in listed]
         assert order == sorted(order)
         seen += order
-    assert set(seen) == set(range(len(modules))) - {
-        modules.index(name) for name in ("rng", "net", "vmmci")
-    }
+    assert set(seen) == set(range(len(modules))) - {modules.index(name) for name in ("rng", "net", "vmmci")}
 
 
 def test_cases_are_coroutine_functions():
