@@ -83,7 +83,8 @@ class Row:
         words = ["virtio_pci.force_legacy=1"] if self.forced else []
         words += ["pci=nomsi"] if self.interrupts == "intx" else []
         words += ["guest.root=1"] if self.root else []
-        words += ["intel_iommu=on"] if self.device.iommu else []
+        # On a busy host the timer may seem to stand still, which with remapped interrupts is a panic.
+        words += ["intel_iommu=on no_timer_check"] if self.device.iommu else []
         return " ".join(words)
 
 

@@ -196,7 +196,7 @@ def test_a_row_with_an_iommu_boots_where_it_is_meant_to_with_the_kit_in_it(boot,
     artifacts = Artifacts(Prefix(tmp_path), tmp_path, {"6.1": KERNEL}, {}, Prefix(tmp_path / "python"))
     rig = Rig(artifacts, Provider([]), tmp_path / "guest", say=lambda line: None)
     row = Row(Device("rng", iommu=True), (Check("kit", "vfio", ("a",), more=lambda context: ("b",)),))
-    assert row.name == "rng vfio" and row.append == "intel_iommu=on"
+    assert row.name == "rng vfio" and row.append == "intel_iommu=on no_timer_check"
     assert {result.status for result in rig.run([row])} == {"passed"}
     assert "intel-iommu" in Guest.platform[1] and Guest.arguments == ("a", "b")
     assert given == {"modules": run.VFIO, "files": {"usr/bin/python3": "python"}}
