@@ -39,7 +39,7 @@ CARD = feature_mask(Feature.ACCESS_PLATFORM, Feature.ORDER_PLATFORM)
 #: Tags of the channels for rings, so that they work without extended tags.
 FEW_RING_TAGS = {"poll": 4, "table": 4, "event": 2}
 #: And with many tags for data, so that the rings keep up with them; how many there are without extended tags.
-MANY_RING_TAGS = {"poll": 16, "table": 16, "event": 16}
+MANY_RING_TAGS = {"poll": 16, "table": 16, "event": 8}
 SHORT_RING_TAGS = {"poll": 8, "table": 12, "event": 8}
 MANY = 32
 
@@ -84,7 +84,7 @@ class Endpoint(wiring.Component):
     rings : :class:`.rings.options.RingOptions`
         Formats and features of the rings; what is left out is not offered and costs no logic.
     tags : :class:`int`
-        Data reads outstanding, 1 to 188; of a device that reads. More than 22 need Extended Tag Field Enable
+        Data reads outstanding, 1 to 204; of a device that reads. More than 22 need Extended Tag Field Enable
         to be used.
     max_payload : :class:`int`
         Max_Payload_Size Supported in bytes: 128, 256 or 512.

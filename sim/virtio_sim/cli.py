@@ -57,7 +57,7 @@ Width = Annotated[int, typer.Option("--width", "-w", help="Data path in bits: 64
 QueueSize = Annotated[
     int, typer.Option(help="Largest size of the virtqueues: a power of two from 2 to 1024.")
 ]
-Tags = Annotated[int, typer.Option(help="Data reads outstanding on the link, 1 to 188.")]
+Tags = Annotated[int, typer.Option(help="Data reads outstanding on the link, 1 to 204.")]
 Queues = Annotated[
     int, typer.Option(help="Request queues of blk, 1 to 256, or pairs of queues of net, 1 to 127.")
 ]

@@ -11,7 +11,7 @@ WRONG = {
     "width": (["hdl", "--width", "96"], "the width has to be 64, 128 or 256 bits, not 96"),
     "width as text": (["sim", "--width", "wide"], "'--width'"),
     "empty queue": (["sim", "--queue-size", "0"], "the queue size has to be a power of two"),
-    "tags": (["hdl", "--tags", "0"], "the number of tags has to be from 1 to 188, not 0"),
+    "tags": (["hdl", "--tags", "0"], "the number of tags has to be from 1 to 204, not 0"),
     "no queues": (["sim", "--queues", "0"], "the number of queues has to be from 1 to 256, not 0"),
     "many queues": (["hdl", "--queues", "257"], "the number of queues has to be from 1 to 256, not 257"),
     "queues of rng": (["hdl", "-d", "rng", "--queues", "2"], "only blk and net can have several queues"),

@@ -8,7 +8,7 @@ WRONG = {
     "width": ({"width": 512}, "the width has to be 64, 128 or 256 bits, not 512"),
     "no entries": ({"queue_size": 0}, "the queue size has to be a power of two from 2 to 1024, not 0"),
     "odd size": ({"queue_size": 48}, "the queue size has to be a power of two from 2 to 1024, not 48"),
-    "tags": ({"tags": 250}, "the number of tags has to be from 1 to 188, not 250"),
+    "tags": ({"tags": 250}, "the number of tags has to be from 1 to 204, not 250"),
     "no time": ({"completion_timeout": 0}, "the completion time-out has to be at least 1 cycle, not 0"),
     "no queues": ({"queues": 0}, "the number of queues has to be from 1 to 256, not 0"),
     "many queues": (
