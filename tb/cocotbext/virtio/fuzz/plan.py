@@ -9,10 +9,10 @@ from ..variant import RingVariant, variants
 from .completions import FAULTS
 from .malformations import CATALOGUE
 
-__all__ = ["LINK", "PAUSE", "REQUESTS", "RING", "Plan", "Step"]
+__all__ = ["LINK", "PAUSE", "QUEUE_RESET", "REQUESTS", "RING", "Plan", "Step"]
 
 #: Kinds of steps.
-REQUESTS, PAUSE, RING, LINK = "requests", "pause", "ring", "link"
+REQUESTS, PAUSE, RING, LINK, QUEUE_RESET = "requests", "pause", "ring", "link", "queue reset"
 #: How many steps there are of each, the former ones at random among the others.
 ODDITIES, OTHERS = (1, 1, 2, 3), range(1, 6)
 #: Sizes of queues: a driver may choose.
@@ -41,6 +41,7 @@ class Plan:
         For everything random.
     variant, sizes, interrupts
         How the driver sets the device up: the rings, how many entries they have, whether there is MSI-X.
+        Notifications may have data, and queues may be reset.
     impatient
         The driver resets the device without waiting for anything.
     flr
@@ -77,6 +78,15 @@ class Plan:
                 left = rings if kind == RING else faults
                 oddity = left.pop(rng.randrange(len(left)))
             steps.append(Step(number, kind, oddity))
+        more = random.Random(f"{seed} features")
+        variant = replace(
+            variant,
+            notification_data=bench.has("notification_data") and more.random() < 0.5,
+            ring_reset=bench.has("ring_reset") and more.random() < 0.4,
+        )
+        if variant.ring_reset:
+            for number in range(len(kinds), len(kinds) + more.randrange(1, 3)):
+                steps.insert(more.randrange(1, len(steps) + 1), Step(number, QUEUE_RESET))
         return cls(
             seed=seed,
             variant=variant,

@@ -17,7 +17,7 @@ from ..suite.registry import Bench
 from .completions import FAULTS, Fault
 from .malformations import CATALOGUE
 from .oddity import Oddity, Verdict
-from .plan import LINK, PAUSE, REQUESTS, Plan, Step
+from .plan import LINK, PAUSE, QUEUE_RESET, REQUESTS, Plan, Step
 from .work import Load, Work, load_of
 from .workshop import Workshop, lay_traps
 
@@ -115,6 +115,8 @@ class _Run:
                     await self._request(rng.choice(self.open), rng)
         elif step.kind == PAUSE:
             await self.bench.host.sleep(rng.randrange(1, PAUSE_NS))
+        elif step.kind == QUEUE_RESET:
+            await self._reset_queue(rng)
         elif step.kind == LINK:
             await self._answer_badly(step.oddity, rng)
         elif self.open:
@@ -159,7 +161,7 @@ class _Run:
             self.open.remove(queue)
         if entry.confuses:
             self.confused.add(queue)
-        await self.device.transport.notify(queue)
+        await self.device.kick(queue, always=True)
 
     async def _answer_badly(self, name: str, rng: random.Random) -> None:
         """For the reads of the requests that are made along with it."""
@@ -175,12 +177,29 @@ class _Run:
         if FAULTS[name].harmless:
             await fault.release()
 
+    async def _reset_queue(self, rng: random.Random) -> None:
+        """One queue, which begins anew, whatever was in it; what was wrong may have been seen, or not."""
+        self._collect()
+        queue = rng.randrange(len(self.plan.sizes))
+        await self.device.reset_queue(queue)
+        self.waiting = [work for work in self.waiting if work.request.queue != queue]
+        for oddity in self.oddities:
+            if oddity.queue == queue:
+                oddity.request = oddity.repair = None
+                if oddity.verdict == Verdict.BROKEN:
+                    oddity.verdict = Verdict.EITHER
+        self.confused.discard(queue)
+        self.open = sorted({*self.open, queue})
+        lay_traps(
+            await self.device.set_up_queue(queue, self.plan.sizes[queue], interrupts=self.plan.interrupts)
+        )
+
     async def _repair(self, oddity: Oddity) -> None:
         self._collect()
         assert oddity.repair is not None
         oddity.repair()
         oddity.verdict = Verdict.SERVED
-        await self.device.transport.notify(oddity.queue)
+        await self.device.kick(oddity.queue, always=True)
 
     async def _release(self) -> None:
         """What did not come in time, comes now."""
