@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -57,6 +57,8 @@ class QueueResets(wiring.Component):
             line.i.valid.eq(self.request.valid),
             self.retire_queue.eq(line.o.payload),
         ]
+        done = Signal()
+        m.d.sync += done.eq(self.clear & self.cleared)
         with m.FSM():
             with m.State("IDLE"):
                 with m.If(line.o.valid):
@@ -69,7 +71,7 @@ class QueueResets(wiring.Component):
                 with m.If(self.retired):
                     m.next = "CLEAR"
             with m.State("CLEAR"):
-                m.d.comb += [self.retire.eq(1), self.clear.eq(1), line.o.ready.eq(self.cleared)]
-                with m.If(self.cleared):
+                m.d.comb += [self.retire.eq(1), self.clear.eq(~done), line.o.ready.eq(done)]
+                with m.If(done):
                     m.next = "IDLE"
         return m

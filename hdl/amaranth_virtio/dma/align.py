@@ -116,15 +116,12 @@ class Aligner(wiring.Component):
         kept = Signal(self.width)
         row = Signal(self.width)
         again = Signal()  # the rest of the group's last piece has a row of its own
-        full = Signal()
-        over = Signal()
+        full, over = Signal(), Signal()  # the piece reaches the row's end, and beyond it
         shows = Signal()
         before = Signal(lanes)  # lanes before the piece's first byte, never the last one
         room = Signal()
         m.d.comb += [
             before.eq(Cat(*(rotated.lane > number for number in range(lanes - 1)))),
-            full.eq(rotated.end >= lanes),
-            over.eq(rotated.end > lanes),
             shows.eq(full | rotated.last),
             room.eq(~self.o.valid | self.o.ready),
             rotated_ready.eq(~shows | (room & ~(rotated.last & over & ~again))),
@@ -158,6 +155,7 @@ class Aligner(wiring.Component):
         ]
         with m.If(move):
             m.d.sync += [rotated.eq(planned), rotated.data.eq(levels), rotated_valid.eq(planned_valid)]
+            m.d.sync += [full.eq(planned.end >= lanes), over.eq(planned.end > lanes)]
         with m.If(plan):
             m.d.sync += planned_valid.eq(self.i.valid)
             with m.If(self.i.valid):

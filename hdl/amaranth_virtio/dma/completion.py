@@ -23,13 +23,21 @@ def expect_layout(max_bytes: int) -> data.StructLayout:
         Of its first byte, modulo ``max_bytes``.
     ``remaining``
         Bytes until the request is complete; 0 when nothing more is expected.
+    ``dwords``
+        In which these bytes lie.
     ``lap``
         Of the ring of tags in which the read was sent.
     ``failed``
         A completion before was poisoned.
     """
     return data.StructLayout(
-        {"address": ceil_log2(max_bytes), "remaining": ceil_log2(max_bytes + 1), "lap": 1, "failed": 1}
+        {
+            "address": ceil_log2(max_bytes),
+            "remaining": ceil_log2(max_bytes + 1),
+            "dwords": ceil_log2(max_bytes // 4 + 1),
+            "lap": 1,
+            "failed": 1,
+        }
     )
 
 
@@ -158,11 +166,7 @@ class CompletionTracker(wiring.Component):
         ]
         dwords = Signal(11)
         offset = expect.address[:2]
-        wanted = Signal(11)  # dwords that are missing
-        m.d.comb += [
-            dwords.eq(Cat(header.common.length, header.common.length == 0)),
-            wanted.eq((expect.remaining + offset + 3) >> 2),
-        ]
+        m.d.comb += dwords.eq(Cat(header.common.length, header.common.length == 0))
         success = Signal()
         matches = Signal()
         ends = Signal()
@@ -172,9 +176,9 @@ class CompletionTracker(wiring.Component):
                 (header.common.fmt == Fmt.DATA_3DW)
                 & (header.lower_address == expect.address[:7])
                 & (header.byte_count == expect.remaining[:12])
-                & (dwords <= wanted)
+                & (dwords <= expect.dwords)
             ),
-            ends.eq(~success | ~matches | (dwords == wanted)),
+            ends.eq(~success | ~matches | (dwords == expect.dwords)),
         ]
         fails = ~success | ~matches | header.common.poisoned
 
@@ -236,7 +240,10 @@ class CompletionTracker(wiring.Component):
                 expect_write.data.failed.eq(expect.failed | fails),
             ]
             with m.If(~ends):
-                m.d.comb += expect_write.data.remaining.eq(expect.remaining + offset - (dwords << 2))
+                m.d.comb += [
+                    expect_write.data.remaining.eq(expect.remaining + offset - (dwords << 2)),
+                    expect_write.data.dwords.eq(expect.dwords - dwords),
+                ]
         for forget, forget_tag, forgot in zip(self.forget, self.forget_tag, self.forgot, strict=True):
             with m.Elif(forget):
                 m.d.comb += [

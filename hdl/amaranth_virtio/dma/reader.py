@@ -135,9 +135,7 @@ class ReadChannel(wiring.Component):
             max_bytes=self.max_bytes,
             longest=self.longest,
         )
-        m.submodules.readout = readout = ReadOut(
-            width=self.width, tags=self.tags, rows=rows, context=self.context
-        )
+        m.submodules.readout = readout = ReadOut(width=self.width, rows=rows, context=self.context)
         connect(m, flipped(self.request), splitter.i)
         connect(m, readout.o, flipped(self.data))
         m.d.comb += [
@@ -145,7 +143,6 @@ class ReadChannel(wiring.Component):
             splitter.flush.eq(self.flush),
             slots.write.eq(self.write),
             slots.write_enable.eq(self.write_enable),
-            slots.read_slot.eq(readout.read_slot),
             slots.read_row.eq(readout.read_row),
             slots.read_enable.eq(readout.read_enable),
             readout.data.eq(slots.data),
@@ -252,17 +249,18 @@ class ReadChannel(wiring.Component):
         m.d.comb += [
             get_mark.addr.eq(head.slot),
             done.eq(waiting & (get_mark.data.lap == head.lap)),
-            self.forget.eq(clearing | (expired & waiting & ~done)),
             self.forget_tag.eq(self._tag(Mux(clearing, clear_slot, head.slot))),
             self.timed_out.eq(self.forgot & ~clearing),
             put_mark.en.eq(self.ended | self.forgot),
             put_mark.addr.eq((self.outcome.tag - self.first_tag)[: slot_bits.width]),
             put_mark.data.lap.eq(self.outcome.lap),
             put_mark.data.failed.eq(self.outcome.failed),
-            readout.slot.eq(head.slot),
+            slots.read_slot.eq(head.slot),
             readout.done.eq(done),
             readout.failed.eq(get_mark.data.failed),
         ]
+        # A register, for all that is sent waits for it. What is known meanwhile is not forgotten.
+        m.d.sync += self.forget.eq((clearing | (expired & waiting & ~done)) & ~self.ended & ~self.forgot)
         with m.If(clearing):
             m.d.comb += [put_mark.addr.eq(clear_slot), put_mark.data.eq(0)]
         with m.Elif(self.forgot):
@@ -271,7 +269,7 @@ class ReadChannel(wiring.Component):
                 put_mark.data.lap.eq(head.lap),
                 put_mark.data.failed.eq(1),
             ]
-        with m.If(readout.take):
+        with m.If(readout.free):
             m.d.sync += advance(head)
 
         # Time-out: each read has the time it was sent at, in ticks.

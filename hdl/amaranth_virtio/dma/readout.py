@@ -4,13 +4,16 @@ from typing import Any
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from .layout import read_data_layout
-from .slots import slot_shape
 
 __all__ = ["ReadOut", "extent_layout"]
+
+#: Beats that are read ahead: one is taken, one comes, and one is for the cycle until its room is known.
+AHEAD = 3
 
 
 def extent_layout(width: int, rows: int, context: Any) -> data.StructLayout:
@@ -44,19 +47,17 @@ class ReadOut(wiring.Component):
 
     Parameters
     ----------
-    width, tags, rows : :class:`int`
+    width, rows : :class:`int`
     context : shape
 
     Members
     -------
-    slot, done, failed, extent : :py:`In`
-        The oldest slot, whether all of it has come, whether with an error, and what is in it.
-    take : :py:`Out(1)`
-        It was taken; the next cycle shows the next one.
+    done, failed, extent : :py:`In`
+        Whether all of the oldest slot has come, whether with an error, and what is in it.
     free : :py:`Out(1)`
-        The slot that was taken first is no longer needed.
-    read_slot, read_row, read_enable, data
-        To the slot memory.
+        It is no longer needed; the next cycle shows the next one.
+    read_row, read_enable, data
+        To the slot memory, at the oldest slot.
     dropped : :py:`In(1)`
         Nothing more will come of the request that is being discarded.
     discarding : :py:`Out(1)`
@@ -66,20 +67,16 @@ class ReadOut(wiring.Component):
     o : :py:`Out(stream of read_data_layout(width, context))`
     """
 
-    def __init__(self, *, width: int, tags: int, rows: int, context: Any):
+    def __init__(self, *, width: int, rows: int, context: Any):
         self.width = width
-        self.tags = tags
         self.rows = rows
         self.context = context
         super().__init__(
             {
-                "slot": In(slot_shape(tags)),
                 "done": In(1),
                 "failed": In(1),
                 "extent": In(extent_layout(width, rows, context)),
-                "take": Out(1),
                 "free": Out(1),
-                "read_slot": Out(slot_shape(tags)),
                 "read_row": Out(ceil_log2(rows)),
                 "read_enable": Out(1),
                 "data": In(width),
@@ -92,67 +89,67 @@ class ReadOut(wiring.Component):
         )
 
     def elaborate(self, platform: Any) -> Module:
-        """Build the stage that walks over a slot's rows and the one that shows what was read."""
+        """Build the stage that walks over a slot's rows, and a small FIFO for what comes of the memory.
+
+        Nothing but its input stands behind the block RAM, whose outputs come late; and a row is read if there
+        is room for it, whoever takes another one in this cycle.
+        """
         m = Module()
         lanes = self.width // 8
-        active = Signal()
-        failed = Signal()
-        extent = Signal(extent_layout(self.width, self.rows, self.context))
-        slot = Signal(slot_shape(self.tags))
-        row = Signal(ceil_log2(self.rows))
+        extent = self.extent
+        begun, row = Signal(), Signal(ceil_log2(self.rows))  # the slot's first row was read; the next one
+        at = Signal.like(row)
         start = Signal(ceil_log2(lanes))  # of this row
-
-        valid = Signal()
-        shown = Signal(read_data_layout(self.width, self.context))  # all but the data
-        advance = Signal()
         final_row = Signal()
-        m.d.comb += [
-            advance.eq(~valid | self.o.ready),
-            final_row.eq(row == extent.last_row),
-            self.read_slot.eq(slot),
-            self.read_row.eq(row),
-            self.read_enable.eq(advance),
-            self.o.valid.eq(valid & ~self.flush),
-            self.o.payload.eq(shown),
-            self.o.payload.data.eq(self.data),
-            self.busy.eq(active | valid),
-        ]
+        reads, leaves = Signal(), Signal()
 
-        with m.If(advance):
-            m.d.sync += valid.eq(0)
-        with m.If(active):
+        valid = Signal()  # the memory shows a row
+        shown = Signal(read_data_layout(self.width, self.context))  # all but the data
+        m.submodules.beats = beats = Memory(shape=shown.shape(), depth=AHEAD + 1, init=[])
+        put, get = beats.write_port(), beats.read_port(domain="comb")
+        held = Signal(range(AHEAD + 1))  # beats, with the one that comes
+        m.d.comb += [
+            at.eq(Mux(begun, row, extent.first_row)),
+            start.eq(Mux(begun, 0, extent.start)),
+            final_row.eq(at == extent.last_row),
+            self.read_row.eq(at),
+            self.read_enable.eq(reads),
+            put.data.eq(shown),
+            put.data.data.eq(self.data),
+            put.en.eq(valid),
+            self.o.valid.eq((get.addr != put.addr) & ~self.flush),
+            self.o.payload.eq(get.data),
+            leaves.eq(self.o.valid & self.o.ready),
+            self.busy.eq(held != 0),
+        ]
+        m.d.sync += [
+            valid.eq(reads),
+            put.addr.eq(put.addr + valid),
+            get.addr.eq(get.addr + leaves),
+            held.eq(held + reads - leaves),
+        ]
+        with m.If(self.done):
             with m.If(self.flush | self.discarding):
                 m.d.comb += self.free.eq(1)
                 with m.If(extent.last):
                     m.d.sync += self.discarding.eq(0)
-            with m.Elif(advance):
-                m.d.comb += self.free.eq(failed | final_row)
+            with m.Elif(held != AHEAD):
+                m.d.comb += [reads.eq(1), self.free.eq(self.failed | final_row)]
                 m.d.sync += [
-                    valid.eq(1),
                     shown.start.eq(start),
                     shown.count.eq(Mux(final_row, extent.final + 1, lanes) - start),
-                    shown.last.eq(failed | (final_row & extent.last)),
-                    shown.error.eq(failed),
+                    shown.last.eq(self.failed | (final_row & extent.last)),
+                    shown.error.eq(self.failed),
                     shown.context.eq(extent.context),
-                    row.eq(row + 1),
-                    start.eq(0),
+                    row.eq(at + 1),
+                    begun.eq(1),
                 ]
-                with m.If(failed):
+                with m.If(self.failed):
                     m.d.sync += self.discarding.eq(~extent.last)
         with m.If(self.free):
-            m.d.sync += active.eq(0)
-        m.d.comb += self.take.eq(self.done & (~active | self.free))
-        with m.If(self.take):
-            m.d.sync += [
-                active.eq(1),
-                failed.eq(self.failed),
-                extent.eq(self.extent),
-                slot.eq(self.slot),
-                row.eq(self.extent.first_row),
-                start.eq(self.extent.start),
-            ]
+            m.d.sync += begun.eq(0)
         with m.If(self.dropped):
             m.d.sync += self.discarding.eq(0)
         with m.If(self.flush):
-            m.d.sync += [valid.eq(0), self.discarding.eq(0)]
+            m.d.sync += [valid.eq(0), put.addr.eq(get.addr), held.eq(0), self.discarding.eq(0)]
         return m

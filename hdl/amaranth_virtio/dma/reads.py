@@ -195,6 +195,7 @@ class Reads(wiring.Component):
         load = Signal()
         single = issue.address[2:12] == issue.final[2:12]
         first_be, last_be = byte_enables(issue.address[:2], issue.final[:2], single)
+        dwords = issue.final[2:12] - issue.address[2:12] + 1
         size = ceil_log2(self.longest)
         m.d.comb += [
             self.o.payload.first.eq(1),
@@ -207,6 +208,7 @@ class Reads(wiring.Component):
             tracker.arm_expect.lap.eq(issue.lap),
             tracker.arm_expect.address.eq(issue.address),
             tracker.arm_expect.remaining.eq(issue.final[:size] - issue.address[:size] + 1),
+            tracker.arm_expect.dwords.eq(dwords),
             tracker.offered.eq(self.o.valid),
             tracker.offered_tag.eq(self.o.payload.header.memory32.tag),
         ]
@@ -220,7 +222,7 @@ class Reads(wiring.Component):
                     self.o.payload.header,
                     write=False,
                     address=issue.address,
-                    dwords=issue.final[2:12] - issue.address[2:12] + 1,
+                    dwords=dwords,
                     first_be=first_be,
                     last_be=last_be,
                     requester_id=self.settings.requester_id,

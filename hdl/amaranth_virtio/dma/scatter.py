@@ -153,7 +153,7 @@ class ScatterWriter(wiring.Component):
             splitter.i.payload.address.eq(found.segment.address),
             splitter.i.payload.length.eq(found.segment.length),
             splitter.i.valid.eq((begun != 0) & self.segment.valid & found.exists),
-            self.segment.ready.eq((begun != 0) & splitter.i.ready & found.exists & ~restart),
+            self.segment.ready.eq((begun != 0) & splitter.i.ready & found.exists),
             exhausted.eq((begun != 0) & self.segment.valid & ~found.exists & ~splitter.busy),
         ]
 
@@ -211,9 +211,9 @@ class ScatterWriter(wiring.Component):
                 at.eq(at + count),
                 empty.eq(0),
             ]
-            with m.If(fills | chain_ends):
+            with m.If(fills):
                 m.d.sync += chunk_valid.eq(0)
-        m.d.comb += splitter.o.ready.eq((~chunk_valid | (piece & ready & fills)) & ~restart)
+        m.d.comb += splitter.o.ready.eq(~chunk_valid | (piece & ready & fills))
         with m.If(splitter.o.valid & splitter.o.ready):
             m.d.sync += [
                 chunk_valid.eq(1),
@@ -222,6 +222,8 @@ class ScatterWriter(wiring.Component):
                 at.eq(part.address),
                 empty.eq(1),
             ]
+        with m.If(chain_ends):
+            m.d.sync += chunk_valid.eq(0)
         with m.If(load):
             m.d.sync += [beat.count.eq(next_beat.count), start.eq(0)]
         with m.If(self.flush):

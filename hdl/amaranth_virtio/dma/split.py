@@ -50,8 +50,8 @@ def splitter_members(context: Any) -> dict[str, Any]:
 class Splitter(wiring.Component):
     """Split requests at multiples of ``min(max_bytes, 128 << size)`` bytes.
 
-    One part per cycle, the first two cycles after its request was taken; requests follow each
-    other without a gap.
+    One part per cycle, the first two cycles after its request was taken. The next request is taken in the
+    cycle behind that in which the last part was made, whoever takes that: at most one in 2 cycles.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ class Splitter(wiring.Component):
         step = Signal()
         m.d.comb += [
             step.eq(active & (~self.o.valid | self.o.ready)),
-            self.i.ready.eq(~active | (step & last) | self.flush),
+            self.i.ready.eq(~active | self.flush),
         ]
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
@@ -135,7 +135,7 @@ class Splitter(wiring.Component):
 class Whole(wiring.Component):
     """In the place of a :class:`Splitter`, for a client whose requests cross no multiple of 128 bytes.
 
-    One part per cycle, one cycle after its request; for the members see there.
+    One part in 2 cycles, one cycle after its request; for the members see there.
     """
 
     def __init__(self, *, context: Any):
@@ -147,8 +147,10 @@ class Whole(wiring.Component):
         m = Module()
         request = self.i.payload
         final = (request.address[:7] + request.length[:8] - 1)[:7]
-        m.d.comb += [self.i.ready.eq(~self.o.valid | self.o.ready | self.flush), self.busy.eq(self.o.valid)]
-        with m.If(self.i.ready):
+        m.d.comb += [self.i.ready.eq(~self.o.valid | self.flush), self.busy.eq(self.o.valid)]
+        with m.If(self.o.ready | self.flush):
+            m.d.sync += self.o.valid.eq(0)
+        with m.If(~self.o.valid):
             m.d.sync += [
                 self.o.valid.eq(self.i.valid & ~self.flush),
                 self.o.payload.address.eq(request.address),

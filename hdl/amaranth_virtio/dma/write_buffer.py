@@ -4,7 +4,7 @@ from typing import Any
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -20,7 +20,7 @@ from .layout import DmaSettings
 
 __all__ = ["WriteBuffer", "chunk_layout"]
 
-HEADERS = 4  # closed chunks that can wait
+HEADERS = 8  # closed chunks that can wait, less two for those that come before this is known
 
 
 chunk_layout = data.StructLayout(
@@ -87,14 +87,16 @@ class WriteBuffer(wiring.Component):
         row_read = rows.read_port()
         write_at = Signal(range(depth))
         read_at = Signal(range(depth))
-        stored = Signal(range(depth + 1))
-        m.submodules.chunks = chunks = SyncFIFOBuffered(width=chunk_layout.size, depth=HEADERS)
+        stored, stored_next = Signal(range(depth + 1)), Signal(range(depth + 1))
+        full = Signal()
+        m.submodules.chunks = chunks = SyncFIFO(width=chunk_layout.size, depth=HEADERS)
         row = self.i.payload
         taken = Signal()
         stores = Signal()
         fetches = Signal()
         m.d.comb += [
-            self.i.ready.eq(((stored != depth) | (row.count == 0)) & (chunks.w_rdy | ~row.last)),
+            # A register, though not every row needs both: what is written waits for it in one cycle.
+            self.i.ready.eq(~full),
             taken.eq(self.i.valid & self.i.ready & ~self.flush),
             stores.eq(taken & (row.count != 0)),
             row_write.addr.eq(write_at),
@@ -102,11 +104,13 @@ class WriteBuffer(wiring.Component):
             row_write.en.eq(stores),
             chunks.w_en.eq(taken & row.last),
             chunks.w_data.eq(row.context),
+            stored_next.eq(stored + stores - fetches),
         ]
         m.d.sync += [
             write_at.eq(write_at + stores),
             read_at.eq(read_at + fetches),
-            stored.eq(stored + stores - fetches),
+            stored.eq(stored_next),
+            full.eq((stored_next == depth) | (chunks.w_level >= HEADERS - 2)),
         ]
 
         # Head: the chunk whose rows are being fetched.
@@ -115,6 +119,7 @@ class WriteBuffer(wiring.Component):
         chunk = Signal(chunk_layout)
         size = Signal(13)  # bytes
         left = Signal(ceil_log2(1024 // lanes))  # rows behind the next one
+        lasts = Signal()  # there are none
         tail = Signal(lanes)  # dwords of the last row
         header = Signal(TlpHeader)
         finish = Signal()
@@ -147,17 +152,18 @@ class WriteBuffer(wiring.Component):
             # A packet does not wait in its middle, so all that it may wait for comes before its start.
             may_start = self.settings.bus_master & ~self.flush & ~(chunk.end & closing)
             with m.If(chunk.data & (started | may_start)):
-                m.d.comb += [fetches.eq(1), finish.eq(left == 0)]
+                m.d.comb += [fetches.eq(1), finish.eq(lasts)]
                 m.d.sync += [
                     started.eq(1),
                     left.eq(left - 1),
+                    lasts.eq(left == 1),
                     self.o.valid.eq(1),
                     self.o.payload.header.eq(header),
-                    self.o.payload.enable.eq(Mux(left == 0, tail, ~0)),
+                    self.o.payload.enable.eq(Mux(lasts, tail, ~0)),
                     self.o.payload.first.eq(~started),
-                    self.o.payload.last.eq(left == 0),
+                    self.o.payload.last.eq(lasts),
                 ]
-                with m.If(left == 0):
+                with m.If(lasts):
                     m.d.sync += [written.eq(written + size), ending.eq(chunk.end)]
                     with m.If(chunk.end):
                         m.d.sync += [
@@ -185,6 +191,7 @@ class WriteBuffer(wiring.Component):
                 chunk.eq(following),
                 size.eq(following.final - following.address[:12] + 1),
                 left.eq((dwords - 1) >> ceil_log2(lanes)),
+                lasts.eq(dwords <= lanes),
                 # As many ones as the last row has dwords, at least one.
                 tail[0].eq(1),
                 *(tail[lane].eq((dwords - 1)[: ceil_log2(lanes)] >= lane) for lane in range(1, lanes)),
@@ -205,5 +212,5 @@ class WriteBuffer(wiring.Component):
         with m.If(self.flush):
             m.d.sync += [self.done.valid.eq(0), ending.eq(0), written.eq(0)]
             with m.If(~active | ~started | finish):
-                m.d.sync += [active.eq(0), write_at.eq(0), read_at.eq(0), stored.eq(0)]
+                m.d.sync += [active.eq(0), write_at.eq(0), read_at.eq(0), stored.eq(0), full.eq(0)]
         return m

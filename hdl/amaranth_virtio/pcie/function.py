@@ -20,7 +20,7 @@ from .messages import MessageWriter
 from .msix import Msix
 from .non_posted import NonPosted
 from .posted import PostedWriter
-from .register_bus import Region, RegisterArbiter, RegisterDecoder
+from .register_bus import Region, RegisterArbiter, RegisterDecoder, RegisterPipe
 from .router import Router
 
 __all__ = ["Function"]
@@ -167,7 +167,6 @@ class Function(wiring.Component):
             posted.d0.eq(config.d0),
             non_posted.decode.eq(config.bars),
             non_posted.d0.eq(config.d0),
-            non_posted.writes_busy.eq(posted.busy),
             non_posted.function_reset.eq(config.function_reset),
             # A driver of the legacy interface does not wait for the end of a reset.
             non_posted.io_hold.eq(self.reset & ~config.function_reset),
@@ -214,18 +213,23 @@ class Function(wiring.Component):
         masters = [posted.bus, non_posted.bus]
         if self.interface.has_modern:
             masters.append(config.bus)
-        self._registers(m, masters, targets)
+        writing = self._registers(m, masters, targets)
+        m.d.comb += non_posted.writes_busy.eq(posted.busy | writing)
         self._transmit(m, transmitter, non_posted.o, packets)
         return m
 
-    def _registers(self, m: Module, masters: list[Any], targets: list[tuple[Region, Any]]) -> None:
+    def _registers(self, m: Module, masters: list[Any], targets: list[tuple[Region, Any]]) -> Any:
+        """The way of the masters to the targets; returns whether an access is on it."""
         m.submodules.register_arbiter = arbiter = RegisterArbiter(masters=len(masters))
         m.submodules.register_decoder = decoder = RegisterDecoder(regions=[region for region, _ in targets])
         for port, master in zip(arbiter.i, masters, strict=True):
             connect(m, master, port)
-        connect(m, arbiter.o, decoder.i)
+        m.submodules.register_pipe = pipe = RegisterPipe()
+        connect(m, arbiter.o, pipe.i)
+        connect(m, pipe.o, decoder.i)
         for port, (_, target) in zip(decoder.o, targets, strict=True):
             connect(m, port, target)
+        return pipe.o.request.valid
 
     def _intx(self, m: Module, config: Any) -> tuple[Any, Any]:
         """INTx; returns its messages, and whether it is idle."""

@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 from ..one_hot import nearest_behind, one_hot_mux
 from ..registers import RegisterBus
 
-__all__ = ["Region", "RegisterArbiter", "RegisterDecoder"]
+__all__ = ["Region", "RegisterArbiter", "RegisterDecoder", "RegisterPipe"]
 
 
 class RegisterArbiter(wiring.Component):
@@ -68,6 +68,37 @@ class RegisterArbiter(wiring.Component):
                 port.response.valid.eq(self.o.response.valid & reader[number]),
                 port.response.payload.eq(self.o.response.payload),
             ]
+        return m
+
+
+class RegisterPipe(wiring.Component):
+    """A register between two parts of a register bus: an access in 2 cycles at most, one cycle later.
+
+    Neither who asks nor whether a target is ready is seen on the other side in its cycle. Responses pass.
+
+    Members
+    -------
+    i : :py:`In(RegisterBus)`
+        Towards the masters.
+    o : :py:`Out(RegisterBus)`
+        Towards the targets.
+    """
+
+    i: In(RegisterBus)
+    o: Out(RegisterBus)
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        request = self.o.request
+        m.d.comb += [
+            self.i.request.ready.eq(~request.valid),
+            self.i.response.valid.eq(self.o.response.valid),
+            self.i.response.payload.eq(self.o.response.payload),
+        ]
+        with m.If(~request.valid):
+            m.d.sync += [request.valid.eq(self.i.request.valid), request.payload.eq(self.i.request.payload)]
+        with m.Elif(request.ready):
+            m.d.sync += request.valid.eq(0)
         return m
 
 

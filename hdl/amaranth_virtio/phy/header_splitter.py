@@ -31,6 +31,8 @@ class HeaderSplitter(wiring.Component):
     ----------
     width : :class:`int`
         64, 128, 256 or 512.
+    max_payload : :class:`int`
+        Largest payload in bytes; a multiple of the width.
 
     Members
     -------
@@ -40,8 +42,9 @@ class HeaderSplitter(wiring.Component):
         The same packets.
     """
 
-    def __init__(self, *, width: int):
+    def __init__(self, *, width: int, max_payload: int):
         self.width = check_width(width)
+        self.max_payload = max_payload
         super().__init__({"i": In(RawSignature(width)), "o": Out(TlpSignature(width))})
 
     def elaborate(self, platform: Any) -> Module:
@@ -52,7 +55,7 @@ class HeaderSplitter(wiring.Component):
         held = Signal()
         beat = Signal(raw_layout(self.width))
         four = Signal()  # the packet's header has 4 dwords
-        left = Signal(11)  # dwords of payload that have not left
+        left = Signal(range(self.max_payload // 4 + 1))  # dwords of payload that have not left
         started = Signal()  # a beat of this packet has left
         draining = Signal()  # only a digest is left
 

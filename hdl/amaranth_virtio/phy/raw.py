@@ -76,7 +76,7 @@ class RawReceiver(wiring.Component):
         m.submodules.buffer = buffer = PacketBuffer(
             shape=raw_layout(self.width), depth=1 << ceil_log2(longest + 4)
         )
-        m.submodules.splitter = splitter = HeaderSplitter(width=self.width)
+        m.submodules.splitter = splitter = HeaderSplitter(width=self.width, max_payload=self.max_payload)
         wiring.connect(m, buffer.o, splitter.i)
         wiring.connect(m, splitter.o, wiring.flipped(self.o))
 

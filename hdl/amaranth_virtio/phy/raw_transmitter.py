@@ -4,6 +4,7 @@ from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
+from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from ..one_hot import one_hot_mux
@@ -21,7 +22,8 @@ class RawTransmitter(wiring.Component):
     """Internal TLP stream to raw packets.
 
     One raw beat per cycle as long as there is input, the first two cycles after its packet's first beat
-    was taken. Input and output are registered.
+    was taken. Input and output are registered; the output is a small FIFO, so that nobody who sends waits for
+    the link in the same cycle.
 
     Parameters
     ----------
@@ -70,28 +72,38 @@ class RawTransmitter(wiring.Component):
             raw.last.eq(flush | Mux(full, step.tail & empty, beat.last & ~over)),
         ]
 
-        advance = Signal()
-        done = Signal()  # with this step all of the beat is sent
+        m.submodules.sent = sent = SyncFIFO(width=len(raw.as_value()), depth=4)
+        advance = sent.w_rdy
+        done = Signal()  # with this step all of the beat is sent; a register, as all who send wait for it
         m.d.comb += [
-            advance.eq(~self.o.valid | self.o.ready),
-            done.eq(flush | Mux(full, step.tail & empty, ~over)),
+            sent.w_data.eq(raw),
+            sent.w_en.eq(held),
+            self.o.valid.eq(sent.r_rdy),
+            self.o.payload.eq(sent.r_data),
+            sent.r_en.eq(self.o.ready),
             self.i.ready.eq(~held | (advance & done)),
         ]
+
+        def ends(beat: Any, over: Any) -> Any:
+            return Mux(following.head | following.tail, following.tail & ~beat.enable[0], ~over)
+
         later = Signal(_Step)
         m.d.comb += [later.later_3.eq(~four), later.later_4.eq(four), following.eq(step)]
         m.d.sync += step.eq(following)
-        with m.If(advance):
-            m.d.sync += [self.o.valid.eq(held), self.o.payload.eq(raw)]
-            with m.If(held):
-                m.d.sync += [carry.eq(beat.data), opening.eq(0), flush.eq(~full)]
-                m.d.comb += following.eq(later)
-                with m.If(step.head):
-                    m.d.comb += [following.eq(0), following.tail.eq(four), following.first_3.eq(~four)]
+        with m.If(advance & held):
+            m.d.sync += [carry.eq(beat.data), opening.eq(0), flush.eq(~full)]
+            m.d.sync += done.eq(ends(beat, over & full))
+            m.d.comb += following.eq(later)
+            with m.If(step.head):
+                m.d.comb += [following.eq(0), following.tail.eq(four), following.first_3.eq(~four)]
         with m.If(self.i.ready):
             m.d.sync += [held.eq(self.i.valid), beat.eq(self.i.payload), flush.eq(0)]
             m.d.comb += following.eq(later)
+            long = self.i.p.header.common.fmt[0]
+            longer = Mux(self.i.p.first, long, four)
+            above = [self.i.p.enable[lanes - size % lanes] if size % lanes else 0 for size in (3, 4)]
+            m.d.sync += done.eq(ends(self.i.p, self.i.p.last & Mux(longer, above[1], above[0])))
             with m.If(self.i.valid & self.i.p.first):
-                long = self.i.p.header.common.fmt[0]
                 m.d.sync += [opening.eq(1), four.eq(long)]
                 m.d.comb += following.eq(0)
                 if lanes == 2:

@@ -93,6 +93,8 @@ class Checker(wiring.Component):
         writing, writables_at = Signal(), Signal(shape.place)
         dropping = Signal()
         finished = Signal()  # the sums are those of a chain that is at its end
+        leaves = Signal()  # its queue is to be retired
+        m.d.sync += leaves.eq(self.retire & (self.retire_queue == token[bits:]))
 
         in_table = shape.in_table(place)
         behind = shape.behind(place, row)
@@ -154,7 +156,7 @@ class Checker(wiring.Component):
             with m.State("TAKE"):
                 with m.If(over):
                     fail(Cause.TOTAL_LENGTH)
-                with m.Elif(finished & self.retire & (self.retire_queue == token[bits:])):
+                with m.Elif(finished & leaves):
                     m.d.sync += [finished.eq(0), dropping.eq(1), place.eq(0), place.index.eq(first)]
                     m.next = "READ"
                 with m.Elif(self.running):

@@ -5,12 +5,13 @@ from typing import Any
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 from virtio_spec.layout import Cause
 from virtio_spec.packed import PackedDescriptor, PackedFlag
 
 from ..dma.layout import read_data_layout
+from ..skid import Skid
 from ..tlp import check_width
 from .layout import ErrorReport, Item
 from .parameters import check_queues, check_quota
@@ -92,12 +93,19 @@ class DescriptorReader(wiring.Component):
         now = Signal(layout)  # of the block's queue
         room = Signal(bits + 1)  # tokens
         skip = Signal()  # the rest of the block is dropped
-        item = self.item.payload
 
-        # The descriptor that is looked at, when all of it is there
+        # The descriptor that is looked at, when all of it is there, and the item that comes of it
         found = Signal(PackedDescriptor)
         whole, final = Signal(), Signal()  # of the descriptor; the beat's last one
         descriptors = self.width // 128
+        items = self.item
+        if descriptors > 0:
+            m.submodules.items = skid = Skid(shape=Item)
+            connect(m, skid.o, flipped(self.item))
+            items = skid.i
+        item = items.payload
+        # The next one takes two beats, or ``ready`` is a register.
+        free = ~items.valid if descriptors == 0 else ~items.valid | items.ready
         if descriptors == 0:
             half, address = Signal(), Signal(64)
             m.d.comb += [found.eq(Cat(address, beat.data)), whole.eq(half), final.eq(1)]
@@ -129,8 +137,8 @@ class DescriptorReader(wiring.Component):
             self.ended.payload.eq(queue),
         ]
         m.d.sync += self.error.valid.eq(0)
-        with m.If(self.item.ready):
-            m.d.sync += self.item.valid.eq(0)
+        with m.If(items.ready):
+            m.d.sync += items.valid.eq(0)
 
         def fail(cause: Cause) -> None:
             m.d.sync += [
@@ -168,7 +176,7 @@ class DescriptorReader(wiring.Component):
                 m.next = "BLOCK"
             with m.State("BLOCK"):
                 m.d.comb += [
-                    step.eq(self.data.valid & (~self.item.valid | self.item.ready | skip)),
+                    step.eq(self.data.valid & (free | ~whole | skip)),
                     self.data.ready.eq(step & (final | skip | beat.error)),
                 ]
                 if descriptors == 0:
@@ -185,7 +193,7 @@ class DescriptorReader(wiring.Component):
                         m.d.sync += now.held.eq(1)
                     with m.Else():
                         m.d.sync += [
-                            self.item.valid.eq(~looped),
+                            items.valid.eq(~looped),
                             item.token.eq(Cat((now.count - now.open)[:bits], queue)),
                             item.start.eq(~now.open),
                             item.next.eq(flag(PackedFlag.NEXT)),

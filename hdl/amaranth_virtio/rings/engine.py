@@ -162,15 +162,12 @@ class Engine(wiring.Component):
             options=self.options,
         )
         m.submodules.walker = clear(walker)
-        # A write on offer is not withdrawn.
-        m.submodules.used = ResetInserter(self.reset & ~(used.write.valid & ~used.write.ready))(used)
-        if self.options.event_idx:
-            arms = poller.arm.valid & ~poller.arm.ready
-            m.submodules.poller = ResetInserter(self.reset & ~arms)(poller)
-        else:
-            m.submodules.poller = clear(poller)
-        m.submodules.errors = errors = clear(FirstError(sources=3))
         m.submodules.writer = writer = RingWriter(width=self.width, inputs=2 if self.options.event_idx else 1)
+        # Whose write is being sent stays until it was. While none is, the writer drops what it is given.
+        clear_writers = ResetInserter(self.reset & writer.idle)
+        m.submodules.used = clear_writers(used)
+        m.submodules.poller = (clear_writers if self.options.event_idx else clear)(poller)
+        m.submodules.errors = errors = clear(FirstError(sources=3))
 
         # Rings
         for name, part in (("poll", poller), ("event", used)):
@@ -200,7 +197,8 @@ class Engine(wiring.Component):
         idle = self._bytes(m, walker, used)
 
         # Errors
-        fetching = self.running & ~errors.halted
+        fetching = Signal()
+        m.d.sync += fetching.eq(self.running & ~errors.halted)
         m.d.comb += [poller.running.eq(fetching), walker.running.eq(fetching)]
         for report, part in zip(errors.reports, (poller, walker, used), strict=True):
             connect(m, part.error, report)
@@ -208,20 +206,29 @@ class Engine(wiring.Component):
 
         # Reset, of everything and of a queue
         resetting = Signal()
-        m.d.sync += resetting.eq(self.reset)
+        features, retire, retire_queue = Signal(RingFeatures), Signal(), Signal(QUEUE)
+        m.d.sync += [
+            resetting.eq(self.reset),
+            features.eq(self.features),
+            retire.eq(self.retire),
+            retire_queue.eq(self.retire_queue),
+        ]
         m.d.comb += [
             writer.settings.eq(self.settings),
             writer.flush.eq(self.reset),
             self.chains.reset.eq(self.reset),
-            self.chains.retire.eq(self.retire),
-            self.chains.retire_queue.eq(self.retire_queue),
-            self.flush.eq(self.reset),
+            self.chains.retire.eq(retire),
+            self.chains.retire_queue.eq(retire_queue),
+            self.flush.eq(resetting),
             self.idle.eq(self.reset & resetting & self.chains.idle & self.channels_idle & idle & writer.idle),
             self.retired.eq(poller.forgotten & used.forgotten),
         ]
         for part in (poller, walker, used):
-            m.d.comb += [part.retire.eq(self.retire), part.retire_queue.eq(self.retire_queue)]
-            m.d.comb += part.features.eq(self.features)
+            m.d.comb += [
+                part.retire.eq(retire),
+                part.retire_queue.eq(retire_queue),
+                part.features.eq(features),
+            ]
         return m
 
     def _bytes(self, m: Module, walker: Any, used: Any) -> Any:
@@ -255,7 +262,7 @@ class Engine(wiring.Component):
             walker.completed.valid.eq(scatter.done.valid),
             scatter.done.ready.eq(walker.completed.ready | self.reset),
             scatter.settings.eq(self.settings),
-            scatter.flush.eq(self.reset),
+            scatter.flush.eq(self.flush),
         ]
         return scatter.idle
 

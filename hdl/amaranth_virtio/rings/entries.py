@@ -4,11 +4,12 @@ from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 from virtio_spec.layout import Cause
 
 from ..dma.layout import read_data_layout
+from ..skid import Skid
 from ..tlp import check_width
 from .layout import ErrorReport, Head
 from .parameters import check_queues, check_quota
@@ -25,8 +26,8 @@ def answer_layout(queues: int) -> data.StructLayout:
 class EntryReader(wiring.Component):
     """Cut what was read of available rings into heads and indices.  [virtio 1.4 §2.7.6]
 
-    One head per cycle; the first one, or the index, is on offer in the cycle after its beat came. Words never
-    lie across two beats, as rings have even addresses.
+    One head per cycle, or one index in 2; the first one is on offer in the cycle after its beat came. Words
+    never lie across two beats, as rings have even addresses.
 
     After an error nothing more is taken until reset, which is that of the clock domain.
 
@@ -78,13 +79,16 @@ class EntryReader(wiring.Component):
         position = Signal(lanes)  # words of the beat that were taken
         done = Signal(bits)  # entries of the read that were taken
 
+        m.submodules.heads = heads = Skid(shape=Head)
+        connect(m, heads.o, flipped(self.head))
+
         queue = token[bits:]
         bad = Signal()
         m.d.comb += [
             bad.eq(entry & (index & ~Cat(mask, *([0] * (16 - len(mask))))).any()),
-            self.head.valid.eq(full & entry & ~bad),
-            self.head.payload.token.eq(token),
-            self.head.payload.head.eq(index),
+            heads.i.valid.eq(full & entry & ~bad),
+            heads.i.payload.token.eq(token),
+            heads.i.payload.head.eq(index),
             self.answer.valid.eq(full & ~entry),
             self.answer.payload.queue.eq(queue),
             self.answer.payload.index.eq(index),
@@ -93,15 +97,16 @@ class EntryReader(wiring.Component):
 
         free, final = Signal(), Signal()
         word_taken = Signal()
-        leaves = (self.head.valid & self.head.ready) | (self.answer.valid & self.answer.ready)
         m.d.comb += [
-            free.eq(~full | leaves),
+            free.eq(~full | (heads.i.valid & heads.i.ready)),
             final.eq((position + 1 == beat.count[1:]) | beat.error),
             word_taken.eq(self.data.valid & free & ~failed),
             self.data.ready.eq(free & final & ~failed),
             self.coming.eq(Mux(free, context.token[bits:], queue)),
         ]
         m.d.sync += self.error.valid.eq(0)
+        with m.If(self.answer.valid & self.answer.ready):
+            m.d.sync += full.eq(0)
         with m.If(free):
             m.d.sync += [
                 full.eq(word_taken & ~beat.error),

@@ -170,12 +170,13 @@ class Loader(wiring.Component):
                     ]
 
         # Step 2: what is known of its row comes from memory.
-        held, holder, place = Signal(), Signal(bits), Signal(TablePlace)
+        holder, place = Signal(bits), Signal(TablePlace)
         ring_size = Signal(shape.index_bits + 1)
 
         # Step 3: it is stored.
         following = Signal(shape.index_bits + 1)
-        sequential, on, bad, reused, failed = Signal(), Signal(), Signal(), Signal(), Signal()
+        sequential, on, bad = Signal(), Signal(), Signal()
+        failed = Signal()  # a register, for the reads of descriptors wait for it
         mixed = Signal()  # packed: a table beside other descriptors of its chain  [§2.8.8]
         entry = self.store.payload
         m.d.comb += [
@@ -183,8 +184,6 @@ class Loader(wiring.Component):
             sequential.eq(link == following),
             on.eq(flags[NEXT] & ~flags[INDIRECT]),
             bad.eq((link >> size) != 0),
-            reused.eq(held & ~table),
-            failed.eq(error | reused | mixed),
             entry.queue.eq(token[bits:]),
             entry.sequence.eq(token[:bits]),
             entry.hold.eq(~table),
@@ -244,7 +243,7 @@ class Loader(wiring.Component):
                 with m.If(take):
                     m.next = "LOOK"
             with m.State("LOOK"):
-                m.d.sync += [held.eq(self.held), holder.eq(self.holder)]
+                m.d.sync += [failed.eq(error | (self.held & ~table) | mixed), holder.eq(self.holder)]
                 if shape.indirect:
                     m.d.sync += place.eq(self.table)
                 if self.options.packed:

@@ -209,7 +209,7 @@ class PackedPoller(wiring.Component):
             with m.If(ends | ended):
                 m.next = "LINE_UP"
 
-        m.d.sync += self.error.valid.eq(0)
+        m.d.sync += [self.error.valid.eq(0), retire.rests.eq(0)]
         with m.If(request.ready):
             m.d.sync += request.valid.eq(0)
 
@@ -240,7 +240,7 @@ class PackedPoller(wiring.Component):
                 m.next = "IDLE"
                 with m.If(forced):
                     # All its chains left. One that sleeps waits for no block.
-                    m.d.comb += retire.rests.eq(visit.asleep & (place.count == visit.count))
+                    m.d.sync += retire.rests.eq(visit.asleep & (place.count == visit.count))
                 with m.Elif(~context.enable | (leaves & (under_way == 0))):
                     m.d.comb += [visit.sleep.eq(1), visit.serve.eq(1)]
                 with m.Elif((place.going | place.held) & ~leaves):

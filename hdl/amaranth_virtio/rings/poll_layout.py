@@ -115,7 +115,7 @@ class RetireSignature(wiring.Signature):
     ``check``
         It is to be looked at whether it stands in line or not.
     ``rests``
-        It was looked at in the cycle before. In this one, it is asleep, and nothing of it is under way.
+        It was looked at two cycles before. In the one before, it was asleep, and nothing of it under way.
     """
 
     def __init__(self, *, queues: int):

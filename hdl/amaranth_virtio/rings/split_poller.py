@@ -205,7 +205,7 @@ class SplitPoller(wiring.Component):
             ]
             m.d.sync += request.valid.eq(1)
 
-        m.d.sync += self.error.valid.eq(0)
+        m.d.sync += [self.error.valid.eq(0), retire.rests.eq(0)]
         with m.If(request.ready):
             m.d.sync += request.valid.eq(0)
 
@@ -237,7 +237,7 @@ class SplitPoller(wiring.Component):
                 m.next = "IDLE"
                 with m.If(forced):
                     # All its chains left, and no answer is to come.
-                    m.d.comb += retire.rests.eq(visit.asleep & ~reading & (stored.data.taken == visit.count))
+                    m.d.sync += retire.rests.eq(visit.asleep & ~reading & (stored.data.taken == visit.count))
                 with m.Elif(~context.enable | (retire.active & (retire.queue == queue))):
                     m.d.comb += [visit.sleep.eq(1), visit.serve.eq(1)]
                 with m.Elif(known.data.index == stored.data.next):

@@ -52,6 +52,8 @@ class _State:
         self.beats = Signal(3)  # before this one
         self.straddles = Signal()  # this beat crosses the end of a page
         self.page_end = Signal()  # the next one would be in another page
+        self.ring_end = Signal()  # the next element would be at the ring's beginning
+        self.onward = Signal()  # the next element follows at once
         self.last = Signal()  # it ends with this element
         self.joined = Signal()  # it goes on with the next descriptor
         self.between = Signal()  # this beat is the next descriptor's ``address``
@@ -159,7 +161,11 @@ class UsedWriter(wiring.Component):
             self.finished.payload.eq(Cat(s.sequence[:sequence_bits], s.queue)),
         ]
         with m.If(s.shift):
-            m.d.sync += [s.sequence.eq(batches.sequence), s.ahead.eq(s.ahead + 1)]
+            m.d.sync += [
+                s.sequence.eq(batches.sequence),
+                s.ahead.eq(s.ahead + 1),
+                s.final.eq(batches.slot == s.end),
+            ]
 
         # ``half`` counts as another 2, beside the one in ``offset``.
         m.d.comb += s.address[1:].eq((Cat(Const(1, 1), s.base) + Cat(s.half, s.offset))[1:])
@@ -172,15 +178,16 @@ class UsedWriter(wiring.Component):
 
         # Where a write ends. It is no longer than a block of 64 bytes, so the only block that can be the
         # last of its page before the write's end is the one it begins in.
+        even = (s.place[:size_bits] | ~s.limit | 1).all()
+        m.d.sync += s.ring_end.eq(even & (s.place[0] ^ s.onward | ~s.limit[0]))
         m.d.comb += [
-            s.final.eq(s.ahead == s.end),
             s.last.eq(
                 s.final
                 | s.back
                 | s.half
                 | s.straddles
                 | s.page_end
-                | (s.place[:size_bits] | ~s.limit).all()
+                | s.ring_end
                 | Mux(packed, (s.beats[1:] == 3) | (record.skip != 1), s.beats == 7)
             ),
         ]
@@ -313,7 +320,7 @@ class UsedWriter(wiring.Component):
                             m.d.sync += ask
                             m.next = "ASK"
                     with m.Else():
-                        m.d.comb += s.shift.eq(~s.straddles)
+                        m.d.comb += [s.shift.eq(~s.straddles), s.onward.eq(~s.straddles)]
                         with m.If(s.straddles | (s.last & ~s.final)):
                             m.next = "AIM"
                         with m.Elif(s.final):

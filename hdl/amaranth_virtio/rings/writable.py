@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..block_ram import NO_COLLISION
 from ..chain import TOKEN
+from .layout import Segment
 from .row_walk import RowWalk, part_layout
 from .walk_layout import SegmentOrEnd, WalkShape
 
@@ -21,9 +22,9 @@ class WritableSegments(wiring.Component):
     The client begins a chain by its token, takes as many segments as it needs, and ends the chain: segments
     that are left are let go of, a queue's own at 2 cycles each. It may begin the next chains before; up to
     3 that are not ended are taken, one every 2 cycles, and ``segment`` and ``end`` are about the first of
-    them. Segments come ahead: the first one 5 cycles after ``begin`` was taken, and at once in the next chain
-    if that was begun early and nothing of the one before was left; the next ones 2 cycles after the one
-    before was taken, or sooner if not asked for at once.
+    them. Segments come ahead, into a register: the first one 6 cycles after ``begin`` was taken, and at once
+    in the next chain if that was begun early and nothing of the one before was left; the next ones 2 cycles
+    after the one before was taken.
 
     Parameters
     ----------
@@ -41,8 +42,8 @@ class WritableSegments(wiring.Component):
         Of the first chain that was begun and not ended. A payload that does not ``exist`` stands behind its
         last segment, is not to be taken, and goes with ``end``.
     end : :py:`In(1)`
-        Strobe: the first chain needs no further segment. Not before its ``begin`` was taken; in its cycle
-        nothing is taken from ``segment`` any more.
+        Strobe: the first chain needs no further segment. Not before its ``begin`` was taken. What is taken
+        from ``segment`` in its cycle is gone with the rest.
     ended : :py:`Out(1)`
         Strobe: nothing of the chain is left in the rows. In the order of ``begin``.
     read : :py:`Out(shape.read)`
@@ -97,7 +98,7 @@ class WritableSegments(wiring.Component):
         with m.If(looked):
             m.d.sync += [part.eq(get.data), found.eq(1)]
 
-        # Walk: the chain that the client is at, and behind it another one if all of the first was given.
+        # Walk: the chain that the client is at, and behind it another one if all of the first was walked.
         first, behind = (
             Signal(data.StructLayout({"there": 1, "given": 1}), name=n) for n in ("first", "behind")
         )
@@ -105,24 +106,39 @@ class WritableSegments(wiring.Component):
         dropping = Signal()
         over = Signal()  # the first chain is
         ending = self.end | (ends != 0)
+        # What was walked goes into a register, so that nobody who takes it is heard at the rows in one cycle.
+        segment, held = Signal(Segment), Signal()
+        ahead = Signal()  # it is of the chain behind
         m.d.comb += [
             start.eq(found & walk.i.ready & ~dropping & ~behind.there & (~first.there | first.given)),
             walk.i.valid.eq(start & ~empty),
             walk.drop.eq(dropping),
-            self.segment.payload.segment.eq(walk.o.payload.segment),
-            self.segment.payload.exists.eq(~first.given),
-            self.segment.valid.eq(first.there & (ends == 0) & (first.given | walk.o.valid)),
-            walk.o.ready.eq(first.there & ~first.given & (ends == 0) & self.segment.ready),
+            self.segment.payload.segment.eq(segment),
+            self.segment.payload.exists.eq(held & ~ahead),
+            self.segment.valid.eq(first.there & (ends == 0) & (first.given | held)),
+            walk.o.ready.eq(~held),
             over.eq(Mux(dropping, walk.i.ready, first.there & first.given & ending)),
             self.ended.eq(over),
         ]
+        with m.If(~held):
+            m.d.sync += segment.eq(walk.o.payload.segment)
+        walked = walk.o.valid & ~held
+        taken = self.segment.payload.exists & self.segment.valid & self.segment.ready
+        with m.If(walked):
+            m.d.sync += [held.eq(1), ahead.eq(first.given)]
+        with m.Elif(dropping | (~ahead & (over | taken))):
+            m.d.sync += held.eq(0)
         m.d.sync += ends.eq(ends + self.end - over)
         with m.If(first.there & ~first.given & ending):
             m.d.sync += dropping.eq(1)
-        with m.If(walk.o.valid & walk.o.ready & walk.o.payload.last):
+        last = walked & walk.o.payload.last
+        with m.If(last & ~first.given):
             m.d.sync += first.given.eq(1)
+        with m.If(last & first.given):
+            m.d.sync += behind.given.eq(1)
         with m.If(over):
-            m.d.sync += [dropping.eq(0), first.eq(behind), behind.there.eq(0)]
+            m.d.sync += [dropping.eq(0), ahead.eq(0), behind.there.eq(0)]
+            m.d.sync += [first.there.eq(behind.there), first.given.eq(behind.given | last)]
         with m.If(start):
             with m.If(first.there & ~over):
                 m.d.sync += [behind.there.eq(1), behind.given.eq(empty)]

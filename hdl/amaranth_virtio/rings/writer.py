@@ -26,7 +26,8 @@ class RingWriter(wiring.Component):
 
     A write is gathered, one beat per cycle, and its TLP offered from the cycle after its last beat came,
     which is taken in the cycle in which the TLP's last beat is accepted at ``o``: a write that was taken is
-    written, in posted order. One of a single beat takes two cycles.
+    written, in posted order. One of a single beat takes two cycles; one of ``i[1]`` that comes while there is
+    nothing to do is noticed a cycle later.
 
     **Bus mastering off.** No TLP is started. One that was offered before is sent.
 
@@ -74,12 +75,15 @@ class RingWriter(wiring.Component):
         dword_lanes = self.width // 32
         word_lanes = self.width // 64  # a beat that comes is as wide as one of these
 
-        # Which input: it stays until its write is taken.
-        second, kept, served = Signal(), Signal(), Signal()
+        # Which input: a register, and it stays until its write is taken.
+        second, kept = Signal(), Signal()
         one, other = self.i[0], self.i[-1]
+        valid, gathers, wrote = Signal(), Signal(), Signal()
         if self.inputs == 2:
-            m.d.comb += second.eq(Mux(kept, served, other.valid & ~(one.valid & served)))
-        valid, ready = Signal(), Signal()
+            with m.If(wrote):
+                m.d.sync += second.eq(other.valid & ~second)
+            with m.Elif(~valid & ~kept):
+                m.d.sync += second.eq(other.valid)
         beat = Signal(ring_write_layout)
         m.d.comb += [valid.eq(one.valid), beat.eq(one.payload)]
         with m.If(second):
@@ -128,7 +132,7 @@ class RingWriter(wiring.Component):
             with m.State("GATHER"):
                 m.d.comb += [
                     self.idle.eq(1),
-                    ready.eq(~beat.last),
+                    gathers.eq(1),
                     put.en.eq(1 << words[: exact_log2(word_lanes)]),
                 ]
                 gathered = Cat(beat.count > 4, words) + 1
@@ -139,10 +143,8 @@ class RingWriter(wiring.Component):
                     dwords.eq(gathered),
                     sent.eq(0),
                     kept.eq(kept | valid),
-                    served.eq(second),
                 ]
                 with m.If(self.flush):
-                    m.d.comb += ready.eq(1)
                     m.d.sync += [words.eq(0), kept.eq(0)]
                 with m.Elif(valid & ~beat.last):
                     m.d.sync += words.eq(words + 1)
@@ -153,11 +155,12 @@ class RingWriter(wiring.Component):
                 with m.If(self.o.ready):
                     m.d.sync += [left.eq(left - dword_lanes), sent.eq(sent + 1)]
                     with m.If(self.o.payload.last):
-                        m.d.comb += ready.eq(1)
+                        m.d.comb += wrote.eq(1)
                         m.d.sync += [words.eq(0), kept.eq(0)]
                         m.next = "GATHER"
 
-        m.d.comb += self.i[0].ready.eq(ready & ~second)
+        # ``last`` of the one input is nothing to the other.
+        m.d.comb += one.ready.eq(~second & (wrote | (gathers & (~one.payload.last | self.flush))))
         if self.inputs == 2:
-            m.d.comb += self.i[1].ready.eq(ready & second)
+            m.d.comb += other.ready.eq(second & (wrote | (gathers & self.flush)))
         return m

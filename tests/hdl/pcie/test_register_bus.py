@@ -2,7 +2,7 @@ import random
 from typing import Any
 
 import pytest
-from amaranth_virtio.pcie.register_bus import RegisterArbiter, RegisterDecoder
+from amaranth_virtio.pcie.register_bus import RegisterArbiter, RegisterDecoder, RegisterPipe
 from helpers.registers import Access, Target, default_word
 from helpers.simulation import STALLS, send, simulate, steady
 
@@ -198,3 +198,41 @@ def test_bad_regions_are_refused(regions, message):
 def test_an_arbiter_without_masters_is_refused():
     with pytest.raises(ValueError, match=r"^a register bus has at least one master, not 0$"):
         RegisterArbiter(masters=0)
+
+
+@pytest.mark.parametrize("stall", STALLS)
+def test_a_pipe_passes_accesses_on_in_order_a_cycle_later(stall):
+    dut = RegisterPipe()
+    rng = random.Random(7)
+    target = Target(stall=stall, delay=lambda: rng.randrange(3))
+    accesses = [
+        (4 * rng.randrange(4), rng.getrandbits(32) if rng.random() < 0.5 else None) for _ in range(40)
+    ]
+
+    async def bench(ctx: Any) -> None:
+        words: dict[int, int] = {}
+        for address, value in accesses:
+            expected = words.get(address, default_word(2, address))
+            read = await access(ctx, dut.i, 2, address, value, stall=stall, rng=rng)
+            if value is None:
+                assert read == expected
+            else:
+                words[address] = value
+        await ctx.tick().until(~dut.o.request.valid)
+
+    simulate(dut, bench, background=[target.serve(dut.o), steady(dut.o.request)])
+    assert [(entry.address, entry.data if entry.write else None) for entry in target.log] == accesses
+
+
+def test_a_pipe_takes_an_access_in_2_cycles_whether_its_target_is_ready_or_not():
+    dut = RegisterPipe()
+
+    async def bench(ctx: Any) -> None:
+        ctx.set(dut.i.request.valid, 1)
+        for target_ready in (1, 1, 1, 0):
+            ctx.set(dut.o.request.ready, target_ready)
+            for step in (0, 1):
+                *_, taken, offered = await ctx.tick().sample(dut.i.request.ready, dut.o.request.valid)
+                assert (taken, offered) == (step == 0, step == 1)
+
+    simulate(dut, bench)

@@ -70,8 +70,11 @@ class Rig:
             ctx.set(self.dut.begin.valid, 0)
             self.begun += 1
 
-    async def take(self, ctx: Any, wanted: list[int]) -> None:
-        """Take as many segments of each chain as are wanted, or look behind the last one, and end it."""
+    async def take(self, ctx: Any, wanted: list[int], *, hasty: bool) -> None:
+        """Take as many segments of each chain as are wanted, or look behind the last one, and end it.
+
+        ``hasty``: in the cycle in which the next one is taken, which is for nothing.
+        """
         dut = self.dut
         self.done = 0
         for token, count in enumerate(wanted):
@@ -91,15 +94,20 @@ class Rig:
                     row = self.chains[token][position]
                     assert (payload.segment.address, payload.segment.length) == (0x1000 * row, row)
                     self.given.append((self.cycle, row))
+            if hasty:
+                while not ctx.get(dut.segment.valid):
+                    await ctx.tick()
+                ctx.set(dut.segment.ready, ctx.get(dut.segment.payload.exists))
             ctx.set(dut.end, 1)
             await ctx.tick()
             ctx.set(dut.end, 0)
+            ctx.set(dut.segment.ready, 0)
             self.done += 1
 
-    def run(self, wanted: list[int], *, ahead: int) -> None:
+    def run(self, wanted: list[int], *, ahead: int, hasty: bool = False) -> None:
         async def client(ctx: Any) -> None:
             await self.store(ctx)
-            await self.take(ctx, wanted)
+            await self.take(ctx, wanted, hasty=hasty)
             while self.ended < len(wanted):
                 await ctx.tick()
             await ctx.tick().repeat(10)
@@ -119,22 +127,27 @@ def chains_of(rng: random.Random) -> list[list[int]]:
     return [[rows.pop() for _ in range(rng.choice([0, 1, 1, 2, 3, 4]))] for _ in range(TOKENS)]
 
 
+@pytest.mark.parametrize("hasty", [False, True], ids=["", "hasty"])
 @pytest.mark.parametrize("ahead", [1, 3])
 @pytest.mark.parametrize("stall", STALLS)
-def test_every_chain_has_its_own_segments_however_early_it_was_begun(stall: float, ahead: int) -> None:
+def test_every_chain_has_its_own_segments_however_early_it_was_begun(
+    stall: float, ahead: int, hasty: bool
+) -> None:
     for seed in range(4):
         rng = random.Random(f"{seed} {stall} {ahead}")
         chains = chains_of(rng)
         rig = Rig(chains, stall=stall, seed=seed)
         # All of them, some, none, or all and what is behind the last one.
         rig.run(
-            [rng.choice([len(chain), len(chain) + 1, len(chain) // 2, 0]) for chain in chains], ahead=ahead
+            [rng.choice([len(chain), len(chain) + 1, len(chain) // 2, 0]) for chain in chains],
+            ahead=ahead,
+            hasty=hasty,
         )
         assert rig.read == [row for chain in chains for row in chain], "all rows are let go of, in order"
 
 
 def test_the_next_chains_first_segment_is_there_when_the_one_before_ends() -> None:
-    """Begun early, short chains follow each other in the 4 cycles of a row's walk; otherwise in 7."""
+    """Begun early, short chains follow each other in the 4 cycles of a row's walk; otherwise in 8."""
     chains = [[number] for number in range(1, TOKENS + 1)]
     periods = {}
     for ahead in (1, 3):
@@ -142,4 +155,4 @@ def test_the_next_chains_first_segment_is_there_when_the_one_before_ends() -> No
         rig.run([1] * TOKENS, ahead=ahead)
         cycles = [cycle for cycle, _ in rig.given]
         periods[ahead] = [later - cycle for cycle, later in zip(cycles, cycles[1:], strict=False)][-3:]
-    assert periods == {1: [7] * 3, 3: [4] * 3}
+    assert periods == {1: [8] * 3, 3: [4] * 3}
