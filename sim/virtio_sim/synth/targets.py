@@ -23,7 +23,9 @@ class Target:
 TARGETS = (
     Target(Configuration("rng", 64), lut=3000, fmax_mhz=CLOCK_GOAL),
     Target(Configuration("blk", 128), fmax_mhz=CLOCK_GOAL),
-    Target(Configuration("net", 256, queues=8)),  # 16 queues for packets, and one for commands
+    # 16 queues for packets, and one for commands. Together they have more chains than the link needs; with
+    # 128 each, which is what one pair needs, they take more block RAM than the largest ECP5 has.
+    Target(Configuration("net", 256, queues=8, chains=32)),
 )
 
 
