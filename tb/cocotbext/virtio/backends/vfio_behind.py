@@ -25,7 +25,7 @@ class HeardNoise(EntropySource):
 class _Heard(bytearray):
     """Finds in itself whatever it is asked for, once."""
 
-    def find(self, piece, start=0, end=None) -> int:  # type: ignore[override]
+    def find(self, piece: Any, start: Any = 0, end: Any = None, /) -> int:
         """Where ``piece`` is now; -1 if it is no noise."""
         if len(piece) >= TELLING and (len(set(piece)) == 1 or super().find(piece[:TELLING]) >= 0):
             return -1

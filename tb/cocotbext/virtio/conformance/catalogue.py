@@ -5,10 +5,11 @@ outside of its conformance clauses.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from types import MappingProxyType
+
+from .table import cells_of, rows_of
 
 __all__ = ["BINDING", "LEVELS", "Requirement", "catalogue", "unbreakable", "untestable"]
 
@@ -52,11 +53,7 @@ class Requirement:
 @cache
 def catalogue() -> Mapping[str, Requirement]:
     """All requirements by their id, in the order of the standard."""
-    header, *rows = _table("requirements.tsv")
-    names = [field.name for field in fields(Requirement)]
-    if header != names:
-        raise ValueError(f"the columns of the catalogue are {header}, not {names}")
-    return _unique([Requirement(*row) for row in rows])
+    return _unique(rows_of("requirements.tsv", Requirement))
 
 
 @cache
@@ -72,19 +69,14 @@ def unbreakable() -> Mapping[str, str]:
 
 
 def _reasons(name: str) -> Mapping[str, str]:
-    _, *rows = _table(name)
+    _, *rows = cells_of(name)
     found = {identity: reason for identity, reason in rows}
     if unknown := found.keys() - catalogue().keys():
         raise ValueError(f"there are no requirements {', '.join(sorted(unknown))}")
     return MappingProxyType(found)
 
 
-def _table(name: str) -> list[list[str]]:
-    text = files("cocotbext.virtio.conformance").joinpath(name).read_text("utf-8")
-    return [line.split("\t") for line in text.splitlines()]
-
-
-def _unique(requirements: list[Requirement]) -> Mapping[str, Requirement]:
+def _unique(requirements: tuple[Requirement, ...]) -> Mapping[str, Requirement]:
     found = {requirement.id: requirement for requirement in requirements}
     if len(found) != len(requirements):
         raise ValueError("ids of requirements are not unique")

@@ -5,13 +5,13 @@ one, because what is known has to be true.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cache
-from importlib.resources import files
 
 from .accounting import CaseResult
 from .catalogue import catalogue
+from .table import rows_of
 
 __all__ = ["Deviation", "Known", "as_markdown", "deviations"]
 
@@ -59,12 +59,7 @@ class Deviation:
 @cache
 def deviations() -> tuple[Deviation, ...]:
     """Those of QEMU."""
-    text = files("cocotbext.virtio.conformance").joinpath("qemu.tsv").read_text("utf-8")
-    header, *rows = [line.split("\t") for line in text.splitlines()]
-    names = [field.name for field in fields(Deviation)]
-    if header != names:
-        raise ValueError(f"the columns of the table are {header}, not {names}")
-    found = tuple(Deviation(*row) for row in rows)
+    found = rows_of("qemu.tsv", Deviation)
     if unknown := {identity for row in found for identity in row.ids} - catalogue().keys():
         raise ValueError(f"there are no requirements {', '.join(sorted(unknown))}")
     return found

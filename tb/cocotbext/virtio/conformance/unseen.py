@@ -5,12 +5,12 @@ Unlike an ability of a backend it is no property of the cases, so one table says
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
-from importlib.resources import files
 
 from ..suite import Case
+from .table import rows_of
 
 __all__ = ["Unseen", "reasons", "unseen", "why_unseen"]
 
@@ -38,12 +38,7 @@ class Unseen:
 @cache
 def unseen() -> tuple[Unseen, ...]:
     """Through VFIO."""
-    text = files("cocotbext.virtio.conformance").joinpath("vfio.tsv").read_text("utf-8")
-    header, *rows = [line.split("\t") for line in text.splitlines()]
-    names = [field.name for field in fields(Unseen)]
-    if header != names:
-        raise ValueError(f"the columns of the table are {header}, not {names}")
-    return tuple(Unseen(*row) for row in rows)
+    return rows_of("vfio.tsv", Unseen)
 
 
 def why_unseen(device: str, case: Case, driver: str, rows: Iterable[Unseen]) -> str:
